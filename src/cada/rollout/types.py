@@ -1,0 +1,60 @@
+"""What a rollout engine takes and gives."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A tokenised prompt in two parts, so that what is shared is computed once.
+
+    `pack_ids` (code and cases, or the chat template's own preamble) are common to every request
+    with the same pack; `request_ids` follow them. `pack_ids + request_ids` is exactly what the
+    chat template gives for the whole conversation.
+    """
+
+    request_id: str
+    mode: str
+    pack_ids: tuple[int, ...]
+    request_ids: tuple[int, ...]
+
+    @property
+    def ids(self) -> tuple[int, ...]:
+        """The whole prompt."""
+        return self.pack_ids + self.request_ids
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """One sampled completion. `completion_ids` and `logprobs` include the stop token.
+
+    `logprobs` are natural logs under the sampling distribution. `finish_reason` is `stop` or
+    `length`.
+    """
+
+    request_id: str
+    mode: str
+    prompt_ids: tuple[int, ...]
+    completion_ids: tuple[int, ...]
+    logprobs: tuple[float, ...]
+    text: str
+    finish_reason: str
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How to sample: temperature 0 is greedy; top_p 1 is the policy itself."""
+
+    max_tokens: int
+    temperature: float = 1.0
+    top_p: float = 1.0
+
+
+class Engine(Protocol):
+    """Samples completions from the policy as it is now."""
+
+    def generate(
+        self, prompts: list[Prompt], samples: int, sampling: Sampling, seed: int
+    ) -> list[list[Rollout]]:
+        """`samples` completions a prompt, in the prompts' order."""
+        ...
