@@ -66,7 +66,9 @@ def read_json_lines(path: Path, keep: Callable[[dict[str, Any]], bool] | None = 
     if not path.exists():
         return []
     rows = []
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in path.read_text(encoding="utf-8").split("\n"):
+        if not line:
+            continue
         try:
             row = json.loads(line)
         except json.JSONDecodeError:

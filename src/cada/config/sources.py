@@ -1,0 +1,52 @@
+"""Where requests come from, as data."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+
+class Columns(BaseModel):
+    """Which column holds what; null looks for the usual names."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    text: str | None = Field(
+        default=None, description="The request; else prompt, text, goal, request, question."
+    )
+    id: str | None = Field(default=None, description="A unique id; else the row number.")
+    hazard: str | None = Field(
+        default=None, description="The hazard's id, name or number (0 safe, 1-12, 13 other)."
+    )
+    harmful: str | None = Field(default=None, description="Whether the request is harmful.")
+    system: str | None = Field(default=None, description="A system prompt of the request's own.")
+
+
+class RequestSource(BaseModel):
+    """One source of requests: exactly one of `embedded`, `path` and `hub`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    embedded: bool = Field(default=False, description="The set that ships with cada.")
+    path: str | None = Field(default=None, description="A .csv, .jsonl or .parquet file.")
+    hub: str | None = Field(default=None, description="A data set on the hub, or its folder.")
+    name: str | None = Field(default=None, description="Shown in tables; else the file's name.")
+    subset: str | None = Field(default=None, description="The hub data set's configuration.")
+    split: str = Field(default="train", description="Split of an embedded or hub source.")
+    practice: bool = Field(
+        default=True, description="Embedded: with the larger practice set (never in test)."
+    )
+    kinds: list[Literal["harmful", "lookalike", "ordinary"]] | None = Field(
+        default=None, description="Keep only these kinds; null keeps all."
+    )
+    columns: Columns = Field(default_factory=Columns, description="Column mapping.")
+    harmful: bool | None = Field(default=None, description="One label for every row.")
+    hazard: str | None = Field(default=None, description="One hazard for every row.")
+    limit: int | None = Field(default=None, ge=1, description="So many rows, drawn by `seed`.")
+    seed: int = Field(default=0, ge=0, description="Seed of the draw for `limit`.")
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> "RequestSource":
+        given = [self.embedded, self.path is not None, self.hub is not None]
+        if sum(given) != 1:
+            raise ValueError("a request source names exactly one of embedded, path and hub")
+        return self

