@@ -125,7 +125,8 @@ class Phase(_Section):
     )
     positive_only: bool = Field(
         default=False,
-        description="Learn only from rollouts with reward +1 (distillation); safe off-policy.",
+        description="Learn only from whole rollouts with reward +1 (distillation); safe "
+        "off-policy. The loss is then taken at temperature 1.",
     )
     keep_per_request: int | None = Field(
         default=None, ge=1, description="At most so many positive rollouts a request are kept."
@@ -160,6 +161,11 @@ class Phase(_Section):
         """Whether the loss sees the tokens under the prompt that they were sampled from."""
         same = self.loss_context == "cases" or self.rollout_mode is RolloutMode.NONE
         return same and self.top_p == 1 and self.minibatch is None and self.epochs == 1
+
+    @property
+    def loss_temperature(self) -> float:
+        """The temperature of the loss's log-probabilities: the sampler's, or 1 to distil."""
+        return 1.0 if self.positive_only else self.temperature
 
     @model_validator(mode="after")
     def _possible(self) -> "Phase":

@@ -54,8 +54,20 @@ def next_tokens(
         logprobs = (logits / sampling.temperature).log_softmax(dim=-1)
         if sampling.top_p < 1:
             logprobs = _nucleus(logprobs, sampling.top_p)
-        token = torch.multinomial(logprobs.exp(), 1, generator=generator)[:, 0]
+        token = _draw(logprobs.exp(), generator)
     return token, logprobs.gather(1, token[:, None])[:, 0]
+
+
+def _draw(probs: Tensor, generator: torch.Generator) -> Tensor:
+    """One index a row from `[N, V]` weights, by inverting the cumulative sum.
+
+    One uniform number a row; torch.multinomial draws one for every entry of the vocabulary.
+    """
+    cumulative = probs.cumsum(dim=-1)
+    uniform = torch.rand(probs.shape[0], 1, generator=generator, device=probs.device)
+    # 1 − u lies in (0, 1], so that the point reached always has weight.
+    reached = torch.searchsorted(cumulative, (1 - uniform) * cumulative[:, -1:])
+    return reached[:, 0].clamp(max=probs.shape[1] - 1)
 
 
 def _nucleus(logprobs: Tensor, top_p: float) -> Tensor:

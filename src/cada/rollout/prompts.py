@@ -1,0 +1,52 @@
+"""From a request to a tokenised prompt, under any mode."""
+
+from typing import Any
+
+from cada.casebook.schema import Case, Casebook
+from cada.casebook.selection import select_cases
+from cada.config.recipe import Prompting
+from cada.prompting.deliberation import FormatStyle
+from cada.prompting.messages import Mode, PromptOptions, build
+from cada.requests.types import Request
+from cada.rollout.encode import Encoder
+from cada.rollout.types import Prompt
+
+
+class Prompter:
+    """Builds prompts for one casebook, one set of options and one tokenizer."""
+
+    def __init__(
+        self, casebook: Casebook, options: Prompting, tokenizer: Any, system_role: bool = True
+    ) -> None:
+        self.casebook = casebook
+        self.options = options
+        self.style = FormatStyle(options.style)
+        self.encoder = Encoder(tokenizer)
+        self._system_role = system_role
+
+    def prompt(self, request: Request, mode: str, seed: int, *, sampling: bool = False) -> Prompt:
+        """The prompt of a request.
+
+        Args:
+            request: its hazard decides whose code and cases it sees.
+            mode: one of the five prompt modes.
+            seed: draws the cases; requests of one hazard share them under one seed.
+            sampling: use what may help sampling alone, namely the hint and matched cases;
+                elsewhere a pack is half refusing, half complying.
+        """
+        chosen = Mode(mode)
+        cases = self._cases(request, seed, sampling) if chosen is Mode.CASES else ()
+        options = PromptOptions(
+            style=self.style,
+            cases_as=self.options.cases_as,
+            hint=self.options.hint and sampling,
+            system_role=self._system_role,
+        )
+        conversation = build(request, chosen, self.casebook, cases, options)
+        return self.encoder.encode(request.id, mode, conversation)
+
+    def _cases(self, request: Request, seed: int, sampling: bool) -> tuple[Case, ...]:
+        share = self.options.refuse_share
+        if share == "matched":
+            share = (1.0 if request.harmful else 0.0) if sampling else 0.5
+        return select_cases(self.casebook, request.hazard, self.options.cases, float(share), seed)

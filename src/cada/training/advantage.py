@@ -1,0 +1,66 @@
+"""From rewards to advantages (METHOD: REINFORCE with centred rewards)."""
+
+from collections import defaultdict
+from typing import Literal
+
+from cada.training.samples import Sample
+
+Centre = Literal["batch", "group", "leave_one_out", "reward"]
+
+
+def centre(samples: list[Sample], how: Centre) -> list[Sample]:
+    """Give every sample its advantage.
+
+    `batch` subtracts the mean over all scored samples of the step, harmful and benign together;
+    `group` the mean over the request's own samples; `leave_one_out` the mean over the request's
+    other samples (RLOO, Ahmadian et al. 2024); `reward` nothing. An unscored sample gets 0 and
+    takes no part in any mean.
+    """
+    scored = [s.reward for s in samples if s.reward is not None]
+    groups: dict[int, list[float]] = defaultdict(list)
+    for s in samples:
+        if s.reward is not None:
+            groups[s.group].append(s.reward)
+    done = []
+    for s in samples:
+        if s.reward is None:
+            done.append(s.with_advantage(0.0))
+            continue
+        own = groups[s.group]
+        baseline = 0.0
+        if how == "batch":
+            baseline = sum(scored) / len(scored)
+        elif how == "group":
+            baseline = sum(own) / len(own)
+        elif how == "leave_one_out" and len(own) > 1:
+            baseline = (sum(own) - s.reward) / (len(own) - 1)
+        elif how == "leave_one_out":
+            baseline = s.reward
+        done.append(s.with_advantage(s.reward - baseline))
+    return done
+
+
+def only_positive(samples: list[Sample], keep_per_request: int | None) -> list[Sample]:
+    """The whole samples with reward +1, each with advantage 1, the first few of each request.
+
+    A completion that was cut off at the token limit is left out: learning from it would teach the
+    model not to stop.
+    """
+    kept: dict[int, int] = defaultdict(int)
+    done = []
+    for s in samples:
+        whole = s.reward == 1 and s.rollout.finish_reason == "stop"
+        if whole and (keep_per_request is None or kept[s.group] < keep_per_request):
+            kept[s.group] += 1
+            done.append(s.with_advantage(1.0))
+    return done
+
+
+def groups_without_signal(samples: list[Sample]) -> float:
+    """Share of requests whose scored rollouts all earned the same reward."""
+    groups: dict[int, set[float]] = defaultdict(set)
+    for s in samples:
+        groups[s.group]
+        if s.reward is not None:
+            groups[s.group].add(s.reward)
+    return sum(len(v) < 2 for v in groups.values()) / len(groups) if groups else 0.0

@@ -1,0 +1,94 @@
+"""Checkpoints: whole or absent, and enough to go on bit by bit."""
+
+import json
+import shutil
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from cada.errors import CadaError
+from cada.files import atomic_path
+
+
+@dataclass
+class Progress:
+    """Where a run stands. `step` counts finished steps over all phases."""
+
+    step: int = 0
+    updates: int = 0
+    phase_updates: int = 0
+    skipped: int = 0
+    trouble: int = 0
+    stopped: str | None = None
+    good: str | None = None
+    history: list[str] = field(default_factory=list)
+
+
+class Checkpoints:
+    """The checkpoints of a run, newest last; `good` ones are kept for a rollback."""
+
+    def __init__(self, folder: Path, keep: int) -> None:
+        self.folder = folder
+        self.keep = keep
+
+    def save(self, model: nn.Module, optimiser: torch.optim.Optimizer, progress: Progress) -> Path:
+        """Write weights, optimiser state and progress; prune old checkpoints but the good one."""
+        target = self.folder / f"step-{progress.step:05d}"
+        with atomic_path(target) as path:
+            path.mkdir()
+            save_file(_trainable(model), path / "weights.safetensors")
+            torch.save(optimiser.state_dict(), path / "optimiser.pt")
+            (path / "progress.json").write_text(json.dumps(asdict(progress)), encoding="utf-8")
+        for old in self.all()[: -self.keep]:
+            if old.name != progress.good:
+                shutil.rmtree(old)
+        return target
+
+    def all(self) -> list[Path]:
+        """Every whole checkpoint, oldest first."""
+        return sorted(self.folder.glob("step-*"))
+
+    def latest(self) -> Path | None:
+        """The newest checkpoint."""
+        return found[-1] if (found := self.all()) else None
+
+    def load(
+        self, path: Path, model: nn.Module, optimiser: torch.optim.Optimizer | None
+    ) -> Progress:
+        """Put a checkpoint's weights and state back.
+
+        Raises:
+            CadaError: the checkpoint does not fit the model or is damaged.
+        """
+        try:
+            weights = load_file(path / "weights.safetensors")
+            missing = set(_trainable(model)) - set(weights)
+            if missing:
+                raise KeyError(sorted(missing)[0])
+            model.load_state_dict(weights, strict=False)
+            if optimiser is not None:
+                state = torch.load(path / "optimiser.pt", weights_only=True)
+                optimiser.load_state_dict(state)
+            data: dict[str, Any] = json.loads((path / "progress.json").read_text("utf-8"))
+            return Progress(**data)
+        except (OSError, KeyError, ValueError, RuntimeError, TypeError) as error:
+            raise CadaError(
+                f"the checkpoint cannot be loaded ({error})",
+                where=str(path),
+                mend="Remove this checkpoint to go on from the one before, or choose a new output",
+            ) from error
+
+
+def _trainable(model: nn.Module) -> dict[str, torch.Tensor]:
+    """Trainable weights, tied ones once."""
+    return {n: p.detach().contiguous() for n, p in model.named_parameters() if p.requires_grad}
+
+
+def save_reference(model: nn.Module, path: Path) -> None:
+    """Keep a phase's starting weights, which its KL term refers to."""
+    with atomic_path(path) as target:
+        save_file(_trainable(model), target)

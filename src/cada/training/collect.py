@@ -1,0 +1,180 @@
+"""One step's data: draw requests, sample, parse, judge, reward."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import Any
+
+from cada.config.recipe import Phase, RewardOptions, Shares
+from cada.errors import CadaError
+from cada.judging.verdict import Judge, Outcome, Verdict
+from cada.prompting.deliberation import Deliberation, parse
+from cada.requests.types import Request
+from cada.reward import reasoned, reward
+from cada.rollout.prompts import Prompter
+from cada.rollout.types import Engine, Rollout, Sampling
+from cada.training.samples import Sample
+
+
+def derive_seed(*parts: object) -> int:
+    """A seed that depends on all parts, the same on every machine."""
+    digest = hashlib.sha256("/".join(map(str, parts)).encode()).digest()
+    return int.from_bytes(digest[:7], "big")
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A rollout with everything that was decided about it."""
+
+    request: Request
+    rollout: Rollout
+    deliberation: Deliberation
+    verdict: Verdict
+    reward: float | None
+    reasoned: bool
+
+    def row(self, step: int) -> dict[str, Any]:
+        """A flat row for the run's rollout files."""
+        return {
+            "step": step,
+            "request_id": self.request.id,
+            "kind": self.request.kind,
+            "hazard": self.request.hazard,
+            "request": self.request.text,
+            "mode": self.rollout.mode,
+            "text": self.rollout.text,
+            "outcome": str(self.verdict.outcome),
+            "reason": self.verdict.reason,
+            "reward": self.reward,
+            "reasoned": self.reasoned,
+            "tokens": len(self.rollout.completion_ids),
+            "finish_reason": self.rollout.finish_reason,
+        }
+
+
+class RequestStream:
+    """Draws each step's requests by shares; every request once before any comes again.
+
+    The draw depends only on the seed and the step, so that a resumed run draws the same.
+    """
+
+    def __init__(self, requests: Sequence[Request], seed: int) -> None:
+        self.seed = seed
+        self.pools: dict[str, list[Request]] = {"harmful": [], "lookalike": [], "ordinary": []}
+        for request in requests:
+            self.pools[request.kind].append(request)
+
+    def draw(self, phase: Phase, step: int) -> list[Request]:
+        """The requests of step `step` (from 0) of a phase.
+
+        Raises:
+            CadaError: the sources hold no request of a kind whose share is above 0.
+        """
+        drawn = []
+        for kind, n in counts(phase.shares, phase.requests_per_step).items():
+            pool = self.pools[kind]
+            if n and not pool:
+                raise CadaError(
+                    f"no {kind} request to train on, but phase {phase.name!r} asks for them",
+                    where=f"shares.{kind}",
+                    mend="Add a source with such requests, or set the share to 0",
+                )
+            drawn += [self._nth(phase.name, kind, step * n + i) for i in range(n)]
+        return drawn
+
+    def _nth(self, phase: str, kind: str, index: int) -> Request:
+        pool = self.pools[kind]
+        order = list(range(len(pool)))
+        Random(derive_seed(self.seed, phase, kind, index // len(pool))).shuffle(order)
+        return pool[order[index % len(pool)]]
+
+
+def counts(shares: Shares, total: int) -> dict[str, int]:
+    """Whole numbers of requests by kind that add up to `total` (largest remainders first)."""
+    exact = {k: v * total for k, v in shares.model_dump().items()}
+    whole = {k: int(v + 1e-9) for k, v in exact.items()}
+    left = sorted(exact, key=lambda k: (whole[k] - exact[k], k))
+    for kind in left[: total - sum(whole.values())]:
+        whole[kind] += 1
+    return whole
+
+
+class Collector:
+    """Samples and rewards one step at a time."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        prompter: Prompter,
+        judge: Judge,
+        options: RewardOptions,
+        stream: RequestStream,
+    ) -> None:
+        self.engine = engine
+        self.prompter = prompter
+        self.judge = judge
+        self.options = options
+        self.stream = stream
+
+    def collect(self, phase: Phase, step: int) -> tuple[list[Judged], list[Sample]]:
+        """Step `step` (from 0) of a phase: what was judged, and samples without advantages yet."""
+        seed = derive_seed(self.stream.seed, phase.name, step)
+        requests = self.stream.draw(phase, step)
+        mode = str(phase.rollout_mode)
+        prompts = [self.prompter.prompt(r, mode, seed, sampling=True) for r in requests]
+        sampling = Sampling(phase.max_tokens, phase.temperature, phase.top_p)
+        groups = self.engine.generate(prompts, phase.rollouts_per_request, sampling, seed)
+        judged, samples = [], []
+        for index, (request, prompt, rollouts) in enumerate(
+            zip(requests, prompts, groups, strict=True)
+        ):
+            bare = phase.loss_context == "bare"
+            context = self.prompter.prompt(request, "none", seed) if bare else prompt
+            for rollout in rollouts:
+                item = judge_rollout(request, rollout, self.prompter, self.judge, self.options)
+                judged.append(item)
+                samples.append(Sample(index, context, rollout, item.reward))
+        return judged, samples
+
+
+def judge_rollout(
+    request: Request, rollout: Rollout, prompter: Prompter, judge: Judge, options: RewardOptions
+) -> Judged:
+    """Parse, judge and reward one rollout; only the final response is judged."""
+    deliberation = parse(rollout.text, prompter.style)
+    verdict = judge.judge(request.text, deliberation.response)
+    value = reward(request, deliberation, verdict, options.reasoning)
+    is_reasoned = reasoned(request, deliberation, options.reasoning)
+    return Judged(request, rollout, deliberation, verdict, value, is_reasoned)
+
+
+def summarise(judged: list[Judged]) -> dict[str, Any]:
+    """A step's shares, by kind of request: rewards, refusals, reasoning, lengths."""
+    n = len(judged)
+    values: Counter[float | None] = Counter(j.reward for j in judged)
+    lengths = [len(j.rollout.completion_ids) for j in judged]
+    scored = [j.reward for j in judged if j.reward is not None]
+    summary: dict[str, Any] = {
+        "rollouts": n,
+        "reward": sum(scored) / len(scored) if scored else None,
+        "share_plus": values[1.0] / n,
+        "share_zero": values[0.0] / n,
+        "share_minus": values[-1.0] / n,
+        "share_unscored": values[None] / n,
+        "reasoned": sum(j.reasoned for j in judged) / n,
+        "length": sum(lengths) / n,
+        "truncated": sum(j.rollout.finish_reason == "length" for j in judged) / n,
+    }
+    for kind in ("harmful", "lookalike", "ordinary"):
+        own = [j for j in judged if j.request.kind == kind]
+        if own:
+            refused = sum(j.verdict.outcome is Outcome.REFUSED for j in own)
+            summary[f"{kind}_plus"] = sum(j.reward == 1 for j in own) / len(own)
+            summary[f"{kind}_refused"] = refused / len(own)
+    benign = [j for j in judged if not j.request.harmful]
+    if benign:
+        refused = sum(j.verdict.outcome is Outcome.REFUSED for j in benign)
+        summary["benign_refused"] = refused / len(benign)
+    return summary

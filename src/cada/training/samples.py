@@ -1,0 +1,59 @@
+"""One training sample: a completion, the context its loss is taken in, and its advantage."""
+
+from dataclasses import dataclass, replace
+
+from cada.rollout.types import Prompt, Rollout
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A rewarded rollout. `prompt` is the loss context, which may differ from the sampler's.
+
+    `reward` is None when the judge failed; such a sample has advantage 0. `group` numbers the
+    request within its step.
+    """
+
+    group: int
+    prompt: Prompt
+    rollout: Rollout
+    reward: float | None
+    advantage: float = 0.0
+
+    def with_advantage(self, value: float) -> "Sample":
+        """The same sample with this advantage."""
+        return replace(self, advantage=value)
+
+
+def microbatches(samples: list[Sample], tokens: int) -> list[list[Sample]]:
+    """Cut samples into passes of at most `tokens` tokens, counting shared prefixes once.
+
+    Samples that share a request stay neighbours; a group larger than the budget is cut, and its
+    prefix is then computed once a piece.
+    """
+    ordered = sorted(samples, key=lambda s: (s.prompt.pack_ids, s.prompt.ids))
+    batches: list[list[Sample]] = []
+    current: list[Sample] = []
+    packs: set[tuple[int, ...]] = set()
+    prompts: set[tuple[int, ...]] = set()
+    used = 0
+    for sample in ordered:
+        cost = _cost(sample, packs, prompts)
+        if current and used + cost > tokens:
+            batches.append(current)
+            current, used = [], 0
+            packs, prompts = set(), set()
+            cost = _cost(sample, packs, prompts)
+        current.append(sample)
+        used += cost
+        packs.add(sample.prompt.pack_ids)
+        prompts.add(sample.prompt.ids)
+    return [*batches, current] if current else batches
+
+
+def _cost(sample: Sample, packs: set[tuple[int, ...]], prompts: set[tuple[int, ...]]) -> int:
+    cost = len(sample.rollout.completion_ids)
+    if sample.prompt.ids not in prompts:
+        cost += len(sample.prompt.request_ids)
+    if sample.prompt.pack_ids not in packs:
+        cost += len(sample.prompt.pack_ids)
+    return cost

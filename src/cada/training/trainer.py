@@ -1,0 +1,293 @@
+"""The CADA trainer: REINFORCE in phases (METHOD; departures below).
+
+    for each phase, for each step:
+        draw requests, sample completions under the phase's prompt mode     (collect)
+        reward them and centre the rewards                                  (advantage)
+        minus E[A log π] plus β KL, in the phase's loss context             (objective, update)
+        write a line of metrics, watch for trouble, save a checkpoint
+
+Departures from the paper, which trains in one phase on harmful requests: phases, benign requests
+with a reward of their own, the KL taken exactly over the vocabulary, and a guard that rolls back.
+Everything random depends only on (seed, phase, step), so that a killed run goes on bit by bit.
+"""
+
+import logging
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from accelerate import Accelerator
+from safetensors.torch import load_file
+
+from cada.config.recipe import Phase, Recipe
+from cada.files import append_json_line, atomic_path, read_json_lines, write_text
+from cada.judging.verdict import Judge
+from cada.models.load import Policy
+from cada.requests.types import Request
+from cada.rollout.prompts import Prompter
+from cada.rollout.transformers_engine import make_engine
+from cada.training.advantage import centre, groups_without_signal, only_positive
+from cada.training.checkpoint import Checkpoints, Progress, save_reference
+from cada.training.collect import (
+    Collector,
+    Judged,
+    RequestStream,
+    derive_seed,
+    summarise,
+)
+from cada.training.guard import inspect
+from cada.training.samples import Sample
+from cada.training.update import Reference, UpdateResult, update
+
+log = logging.getLogger(__name__)
+StepHook = Callable[[dict[str, Any], int], None]
+
+
+class Trainer:
+    """Trains a policy in a run's folder, going on from its newest checkpoint."""
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        policy: Policy,
+        prompter: Prompter,
+        judge: Judge,
+        requests: list[Request],
+        folder: Path,
+    ) -> None:
+        self.recipe = recipe
+        self.policy = policy
+        self.folder = folder
+        self.options = recipe.training
+        self.total = sum(p.steps for p in recipe.phases)
+        full_on_gpu = policy.device.type == "cuda" and recipe.lora is None
+        self.accelerator = Accelerator(
+            cpu=policy.device.type == "cpu",
+            mixed_precision="bf16" if full_on_gpu else "no",
+            log_with=list(self.options.trackers) or None,
+            project_dir=str(folder),
+        )
+        parameters = [p for p in policy.model.parameters() if p.requires_grad]
+        adam = torch.optim.AdamW(parameters, lr=0.0, weight_decay=self.options.weight_decay)
+        self.optimiser = self.accelerator.prepare_optimizer(adam)
+        self.checkpoints = Checkpoints(folder / "checkpoints", self.options.keep_checkpoints)
+        self.collector = Collector(
+            make_engine(policy, self.options.rows_per_batch),
+            prompter,
+            judge,
+            recipe.reward,
+            RequestStream(requests, recipe.seed),
+        )
+        self.metrics_path = folder / "metrics.jsonl"
+        self.progress = Progress()
+        self._initial: Reference | None = None
+        self._phase_reference: tuple[str, Reference] | None = None
+
+    def train(self, on_step: StepHook | None = None) -> Progress:
+        """Run every step that is left; returns where the run stands.
+
+        Raises:
+            CadaError: a checkpoint is damaged, the disk is full, or a kind of request is missing.
+        """
+        self._resume()
+        if self.options.trackers:
+            self.accelerator.init_trackers("cada", config={"recipe": self.recipe.model_dump_json()})
+        while self.progress.step < self.total and self.progress.stopped is None:
+            phase, step = self._place(self.progress.step)
+            metrics = self._step(phase, step)
+            append_json_line(self.metrics_path, metrics)
+            self.accelerator.log(_numbers(metrics), step=metrics["step"])
+            if on_step:
+                on_step(metrics, self.total)
+        self.accelerator.end_training()
+        return self.progress
+
+    def _place(self, done: int) -> tuple[Phase, int]:
+        for phase in self.recipe.phases:
+            if done < phase.steps:
+                return phase, done
+            done -= phase.steps
+        raise ValueError("no step is left")
+
+    def _step(self, phase: Phase, step: int) -> dict[str, Any]:
+        if step == 0:
+            self.progress.phase_updates = 0
+        reference = self._reference(phase, step)
+        started = time.perf_counter()
+        judged, samples = self.collector.collect(phase, step)
+        sampled = time.perf_counter()
+        metrics: dict[str, Any] = {
+            "step": self.progress.step + 1,
+            "phase": phase.name,
+            "phase_step": step + 1,
+            **summarise(judged),
+            "groups_without_signal": groups_without_signal(samples),
+        }
+        self._write_rollouts(judged)
+        results, skipped = self._updates(phase, step, samples, reference)
+        metrics |= _merge(results)
+        metrics |= {
+            "updates": len(results),
+            "skipped": skipped,
+            "learning_rate": self.optimiser.param_groups[0]["lr"],
+            "seconds_rollout": round(sampled - started, 3),
+            "seconds_update": round(time.perf_counter() - sampled, 3),
+        }
+        tokens = sum(len(j.rollout.completion_ids) for j in judged)
+        metrics["tokens_per_second"] = round(tokens / (time.perf_counter() - started), 1)
+        self.progress.step += 1
+        self.progress.skipped += skipped
+        self._watch(metrics)
+        return metrics
+
+    def _updates(
+        self, phase: Phase, step: int, samples: list[Sample], reference: Reference | None
+    ) -> tuple[list[UpdateResult], int]:
+        """Every update of a step; a batch without signal is skipped and counted."""
+        if phase.positive_only:
+            useful = only_positive(samples, phase.keep_per_request)
+        else:
+            useful = centre(samples, phase.advantage)
+        if not any(s.advantage for s in useful):
+            return [], 1
+        results = []
+        size = phase.minibatch or len(useful)
+        per_epoch = -(-len(useful) // size)
+        seed = derive_seed(self.recipe.seed, phase.name, step, "order")
+        generator = torch.Generator().manual_seed(seed)
+        for _ in range(phase.epochs):
+            order = torch.randperm(len(useful), generator=generator).tolist()
+            for index in range(per_epoch):
+                batch = [useful[i] for i in order[index::per_epoch]]
+                self._set_learning_rate(phase, per_epoch)
+                result = update(
+                    self.policy,
+                    self.optimiser,
+                    self.accelerator,
+                    batch,
+                    phase,
+                    reference,
+                    tokens=self.options.tokens_per_microbatch,
+                    max_grad_norm=self.options.max_grad_norm,
+                )
+                results.append(result)
+                self.progress.updates += 1
+                self.progress.phase_updates += 1
+        return results, 0
+
+    def _set_learning_rate(self, phase: Phase, per_epoch: int) -> None:
+        """Warm-up, then the schedule over the phase (its length is estimated from this step)."""
+        done = self.progress.phase_updates
+        total = max(phase.steps * phase.epochs * per_epoch, done + 1)
+        share = done / total
+        factor = {
+            "constant": 1.0,
+            "linear": 1 - share,
+            "cosine": 0.5 * (1 + float(torch.cos(torch.tensor(torch.pi * share)))),
+        }[phase.schedule]
+        warm = phase.warmup * total
+        if done < warm:
+            factor *= (done + 1) / (warm + 1)
+        for group in self.optimiser.param_groups:
+            group["lr"] = phase.learning_rate * factor
+
+    def _reference(self, phase: Phase, step: int) -> Reference | None:
+        """The KL term's reference for a phase; kept on disk, so that a resumed run has it too."""
+        if not phase.kl.beta:
+            return None
+        if phase.kl.reference == "initial":
+            return self._initial
+        if self._phase_reference is None or self._phase_reference[0] != phase.name:
+            path = self.folder / "checkpoints" / f"reference-{phase.name}.safetensors"
+            if step == 0:
+                save_reference(self.policy.model, path)
+                self._phase_reference = (phase.name, Reference(self.policy, copy_weights=True))
+            else:
+                here = {n: p.detach().clone() for n, p in self.policy.model.named_parameters()}
+                self.policy.model.load_state_dict(load_file(path), strict=False)
+                self._phase_reference = (phase.name, Reference(self.policy, copy_weights=True))
+                self.policy.model.load_state_dict(here, strict=False)
+        return self._phase_reference[1]
+
+    def _resume(self) -> None:
+        """Make the initial reference, then go on from the newest checkpoint, if there is one."""
+        if any(p.kl.beta and p.kl.reference == "initial" for p in self.recipe.phases):
+            self._initial = Reference(self.policy, copy_weights=False)
+        latest = self.checkpoints.latest()
+        if latest is None:
+            self._trim_metrics(0)
+            self.checkpoints.save(self.policy.model, self.optimiser, self.progress)
+            return
+        self.progress = self.checkpoints.load(latest, self.policy.model, self.optimiser)
+        self._trim_metrics(self.progress.step)
+        log.info("going on from step %d of %d", self.progress.step, self.total)
+
+    def _trim_metrics(self, step: int) -> None:
+        """Drop lines of steps that a kill cut off before their checkpoint; they run again."""
+        if not self.metrics_path.exists():
+            return
+        lines = self.metrics_path.read_text(encoding="utf-8").split("\n")
+        kept = len(read_json_lines(self.metrics_path, keep=lambda row: row["step"] <= step))
+        write_text(self.metrics_path, "".join(line + "\n" for line in lines[:kept]))
+
+    def _watch(self, metrics: dict[str, Any]) -> None:
+        """Save a checkpoint, or roll back when the guard has lost its patience.
+
+        The step's rollouts measure the policy before the step's updates: a step without trouble
+        vouches for the checkpoint before it.
+        """
+        finding = inspect(metrics, self.options.guard)
+        self.progress.trouble = self.progress.trouble + 1 if finding else 0
+        if finding is None:
+            before = self.checkpoints.latest()
+            self.progress.good = before.name if before else None
+        elif finding.fatal or self.progress.trouble >= self.options.guard.patience:
+            self._roll_back(finding.reason)
+            metrics["stopped"] = self.progress.stopped
+            return
+        last = self.progress.step == self.total
+        if last or self.progress.step % self.options.checkpoint_every == 0:
+            self.checkpoints.save(self.policy.model, self.optimiser, self.progress)
+
+    def _roll_back(self, reason: str) -> None:
+        """Put the last good weights back and end the training."""
+        stopped_at = self.progress.step
+        path = self.checkpoints.folder / (self.progress.good or "step-00000")
+        self.checkpoints.load(path, self.policy.model, self.optimiser)
+        self.progress.stopped = f"step {stopped_at}: {reason}; rolled back to {path.name}"
+        log.warning("stopped at %s", self.progress.stopped)
+        self.checkpoints.save(self.policy.model, self.optimiser, self.progress)
+
+    def _write_rollouts(self, judged: list[Judged]) -> None:
+        step = self.progress.step + 1
+        table = pa.Table.from_pylist([j.row(step) for j in judged])
+        with atomic_path(self.folder / "rollouts" / f"step-{step:05d}.parquet") as path:
+            pq.write_table(table, path)
+
+    def clear_state(self) -> None:
+        """Remove the checkpoints of a run that has ended; `model/` holds its weights."""
+        shutil.rmtree(self.checkpoints.folder, ignore_errors=True)
+
+
+def _merge(results: list[UpdateResult]) -> dict[str, Any]:
+    """A step's updates as one: means weighted by tokens; the largest gradient norm."""
+    if not results:
+        return {"loss": None, "grad_norm": None, "entropy": None, "kl": None, "update_tokens": 0}
+    tokens = sum(r.tokens for r in results)
+    kls = [(r.kl, r.tokens) for r in results if r.kl is not None]
+    return {
+        "loss": sum(r.loss for r in results) / len(results),
+        "grad_norm": max(r.grad_norm for r in results),
+        "entropy": sum(r.entropy * r.tokens for r in results) / tokens,
+        "kl": sum(k * t for k, t in kls) / tokens if kls else None,
+        "update_tokens": tokens,
+    }
+
+
+def _numbers(metrics: dict[str, Any]) -> dict[str, float]:
+    return {k: v for k, v in metrics.items() if isinstance(v, int | float) and k != "step"}
