@@ -98,7 +98,7 @@ def build_command(
     columns = Columns(text=text_column, hazard=hazard_column)
     if source is not None:
         chosen = parse_source(source, columns, harmful=True, split=split, subset=subset)
-        conditions = _conditions(where)
+        rows_where = conditions(where)
     elif text_column or hazard_column or split or subset or where:
         raise CadaError(
             "column, split and row options describe a source, and none is given",
@@ -106,14 +106,14 @@ def build_command(
             mend="Name the source, or leave these options out to build from BeaverTails",
         )
     else:
-        chosen, conditions = BEAVERTAILS, dict(BEAVERTAILS_WHERE)
+        chosen, rows_where = BEAVERTAILS, dict(BEAVERTAILS_WHERE)
     report = build(
         chosen,
         out,
         BuildOptions(total, cap, seed, threshold, repeat),
         tests=[parse_source(test) for test in exclude or ()],
         classify=_imported(classify) if classify else None,
-        where=conditions,
+        where=rows_where,
         force=force,
     )
     if as_json:
@@ -149,7 +149,7 @@ def show_command(
         name: _tally(
             load_requests(
                 parse_source(one, columns, harmful=label, split=split, subset=subset),
-                where=_conditions(where),
+                where=conditions(where),
             )
         )
         for name, one in splits.items()
@@ -181,8 +181,9 @@ def parse_source(
     return RequestSource(**{name: value for name, value in fields.items() if value is not None})
 
 
-def _conditions(where: list[str] | None) -> dict[str, bool | int | str]:
-    conditions: dict[str, bool | int | str] = {}
+def conditions(where: list[str] | None) -> dict[str, bool | int | str]:
+    """Row conditions from `COLUMN=VALUE` options."""
+    found: dict[str, bool | int | str] = {}
     for condition in where or ():
         column, equals, value = condition.partition("=")
         if not equals or not column:
@@ -191,8 +192,8 @@ def _conditions(where: list[str] | None) -> dict[str, bool | int | str]:
                 where="--where",
                 mend="Write it like --where label=safe",
             )
-        conditions[column] = value
-    return conditions
+        found[column] = value
+    return found
 
 
 def _imported(name: str) -> Classifier:

@@ -68,7 +68,7 @@ def load_texts(source: RequestSource) -> list[str]:
 def source_name(source: RequestSource) -> str:
     """What the requests' `source` says: the given name, or the file's stem, or the hub id."""
     if source.embedded:
-        return SOURCE
+        return source.name or SOURCE
     return source.name or (Path(source.path).stem if source.path else source.hub or "")
 
 
@@ -76,7 +76,7 @@ def _check_strays(source: RequestSource, where: Mapping[str, bool | int | str] |
     """A field that its kind of source cannot heed is a mistake, not to be passed over."""
     kind, strays = "a file", ["subset", "split", "practice"]
     if source.embedded:
-        kind, strays = "the embedded set", ["columns", "harmful", "hazard", "subset", "name"]
+        kind, strays = "the embedded set", ["columns", "harmful", "hazard", "subset"]
     elif source.hub is not None:
         kind, strays = "a hub data set", ["practice"]
     plain = RequestSource(path="-")

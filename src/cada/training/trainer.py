@@ -46,6 +46,7 @@ from cada.training.update import Reference, UpdateResult, update
 
 log = logging.getLogger(__name__)
 StepHook = Callable[[dict[str, Any], int], None]
+SampleHook = Callable[[int, int], None]
 
 
 class Trainer:
@@ -59,6 +60,7 @@ class Trainer:
         judge: Judge,
         requests: list[Request],
         folder: Path,
+        on_sampled: SampleHook | None = None,
     ) -> None:
         self.recipe = recipe
         self.policy = policy
@@ -77,7 +79,7 @@ class Trainer:
         self.optimiser = self.accelerator.prepare_optimizer(adam)
         self.checkpoints = Checkpoints(folder / "checkpoints", self.options.keep_checkpoints)
         self.collector = Collector(
-            make_engine(policy, self.options.rows_per_batch),
+            make_engine(policy, self.options.rows_per_batch, on_sampled),
             prompter,
             judge,
             recipe.reward,

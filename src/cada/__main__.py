@@ -1,0 +1,5 @@
+"""`python -m cada`."""
+
+from cada.cli.main import run
+
+run()

@@ -1,0 +1,78 @@
+"""The command line's root: every command, and the one place where errors become one line."""
+
+import logging
+import os
+import sys
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from typer.exceptions import TyperException
+
+from cada import __version__
+from cada.cli import align, casebook, chat, evaluate, requests
+from cada.errors import CadaError
+
+app = typer.Typer(
+    help="CADA: make an open language model safe without refusing what is fine.",
+    epilog="Start here: cada align recipes/demo.yaml",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+app.command("align")(align.align_command)
+app.command("evaluate")(evaluate.evaluate_command)
+app.command("chat")(chat.chat_command)
+app.add_typer(casebook.app, name="casebook")
+app.add_typer(requests.app, name="requests")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks and logs.")] = False,
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Print the version.", is_eager=True, callback=_version),
+    ] = False,
+) -> None:
+    """Options of every command."""
+    logging.basicConfig(level=logging.INFO if debug else logging.ERROR, format="%(message)s")
+
+
+def run() -> None:
+    """The `cada` command. Exit codes: 0 done, 1 a bug, 2 bad input, 130 interrupted."""
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    debug = "--debug" in sys.argv
+    console = Console(stderr=True, soft_wrap=True)
+    try:
+        code = app(standalone_mode=False)
+        sys.exit(code if isinstance(code, int) else 0)
+    except CadaError as error:
+        if debug:
+            raise
+        console.print(f"error: {error}", markup=False, highlight=False)
+        sys.exit(2)
+    except TyperException as error:
+        message = error.format_message().rstrip(".")
+        console.print(f"error: {message}. See --help.", markup=False, highlight=False)
+        sys.exit(2)
+    except (KeyboardInterrupt, typer.Abort):
+        console.print("interrupted; the same command goes on from the last checkpoint")
+        sys.exit(130)
+    except Exception as error:
+        if debug:
+            raise
+        kind = type(error).__name__
+        console.print(
+            f"error: {kind}: {error}. This is a bug: run it again with --debug and report it.",
+            markup=False,
+            highlight=False,
+        )
+        sys.exit(1)

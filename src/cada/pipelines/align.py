@@ -1,0 +1,133 @@
+"""`cada align`: the main job, in order.
+
+    open the run's folder → measure the model → train it → save it → measure again → report
+
+Every stage leaves whole files behind, and none is done twice: the same command goes on where a
+killed run stopped.
+"""
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+
+from cada.casebook.loader import load_casebook
+from cada.config.recipe import Recipe
+from cada.errors import CadaError
+from cada.evaluation.canary import load_pairs
+from cada.evaluation.measure import Row
+from cada.evaluation.sets import Measurement, measure
+from cada.files import write_json, write_text
+from cada.judging.refusal import RefusalJudge
+from cada.models.load import load_policy, save_policy
+from cada.pipelines.run_folder import open_run, write_environment
+from cada.reporting.card import model_card
+from cada.reporting.load import load_run
+from cada.reporting.report import write_report
+from cada.requests.sources import load_requests, source_name
+from cada.requests.types import Request
+from cada.rollout.prompts import Prompter
+from cada.training.trainer import Trainer
+
+log = logging.getLogger(__name__)
+
+
+class Watcher(Protocol):
+    """Is told what goes on, for a progress bar."""
+
+    def stage(self, text: str) -> None:
+        """A new stage begins."""
+        ...
+
+    def measured(self, text: str, done: int, total: int) -> None:
+        """So many answers of a set are there."""
+        ...
+
+    def sampled(self, done: int, total: int) -> None:
+        """So many rollouts of the step are there."""
+        ...
+
+    def trained(self, metrics: dict[str, Any], total: int) -> None:
+        """A training step is done."""
+        ...
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Where the run's results are."""
+
+    folder: Path
+    report: Path
+    stopped: str | None
+
+
+def align(recipe: Recipe, watcher: Watcher) -> Outcome:
+    """Align a model by the recipe.
+
+    Raises:
+        CadaError: bad input, a folder that holds another run, or a full disk.
+    """
+    if recipe.threads:
+        torch.set_num_threads(recipe.threads)
+    casebook = load_casebook(recipe.casebook)
+    train = [r for source in recipe.requests.train for r in load_requests(source, casebook)]
+    what = _measurement(recipe, casebook)
+    folder = open_run(recipe)
+    report = folder / "report.html"
+    if report.exists():
+        log.info("%s is finished", folder)
+        return Outcome(folder, report, None)
+    write_environment(folder, recipe, torch.get_num_threads())
+
+    watcher.stage(f"loading {recipe.model}")
+    policy = load_policy(recipe.model, lora=recipe.lora, device=recipe.device)
+    prompter = Prompter(casebook, recipe.prompting, policy.tokenizer, policy.system_role)
+    judge = RefusalJudge()
+
+    def rows(label: str) -> list[Row]:
+        answers = folder / f"answers-{label}.jsonl"
+        return measure(policy, prompter, judge, what, label, answers, watcher.measured)
+
+    watcher.stage("measuring the model before training")
+    before = rows("before")
+    watcher.stage("training")
+    trainer = Trainer(recipe, policy, prompter, judge, train, folder, watcher.sampled)
+    progress = trainer.train(watcher.trained)
+    watcher.stage("saving the model")
+    save_policy(policy, folder / "model", merge=recipe.merge_lora)
+    watcher.stage("measuring the model after training")
+    after = rows("after")
+    write_json(
+        folder / "evaluation.json",
+        {"stopped": progress.stopped, "rows": [r.as_dict() for r in before + after]},
+    )
+    write_text(folder / "model" / "README.md", model_card(load_run(folder)))
+    write_report(folder)
+    trainer.clear_state()
+    return Outcome(folder, report, progress.stopped)
+
+
+def _measurement(recipe: Recipe, casebook: Any) -> Measurement:
+    """The sets and modes of the before/after table, read before anything slow begins."""
+    sets: dict[str, list[Request]] = {}
+    for source in recipe.requests.evaluate:
+        name = source_name(source)
+        if name in sets:
+            raise CadaError(
+                f"two evaluation sources are called {name!r}",
+                where="requests.evaluate",
+                mend="Give each one a name of its own",
+            )
+        sets[name] = load_requests(source, casebook)
+    options = recipe.evaluation
+    if options.canary:
+        load_pairs(options.canary)
+    return Measurement(
+        sets,
+        tuple(str(m) for m in options.modes),
+        options.max_tokens,
+        options.canary,
+        recipe.training.tokens_per_microbatch,
+    )

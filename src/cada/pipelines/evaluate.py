@@ -1,0 +1,106 @@
+"""`cada evaluate`: measure one model on request sets, going on where a killed run stopped."""
+
+import tempfile
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import yaml
+
+from cada.casebook.loader import load_casebook
+from cada.config.recipe import Prompting
+from cada.config.sources import RequestSource
+from cada.errors import CadaError
+from cada.evaluation.canary import load_pairs
+from cada.evaluation.measure import Row
+from cada.evaluation.sets import Measurement, measure
+from cada.files import write_json, write_text
+from cada.judging.refusal import RefusalJudge
+from cada.models.load import load_policy
+from cada.requests.sources import load_requests, source_name
+from cada.requests.types import Request
+from cada.rollout.prompts import Prompter
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What to measure of which model."""
+
+    model: str
+    sources: list[RequestSource]
+    modes: tuple[str, ...]
+    casebook: str
+    style: Literal["headings", "think_tags"]
+    max_tokens: int
+    where: dict[str, bool | int | str] = field(default_factory=dict)
+    limit: int | None = None
+    canary: str | None = None
+    device: str | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data that tells two evaluations apart."""
+        plain = asdict(self) | {"sources": [s.model_dump(mode="json") for s in self.sources]}
+        return plain | {"modes": list(self.modes)}
+
+
+class Watcher(Protocol):
+    """Is told what goes on, for a progress bar."""
+
+    def stage(self, text: str) -> None:
+        """A new stage begins."""
+        ...
+
+    def measured(self, text: str, done: int, total: int) -> None:
+        """So many answers of a set are there."""
+        ...
+
+
+def evaluate(job: Evaluation, out: Path | None, watcher: Watcher) -> list[Row]:
+    """Answer, judge and tabulate; with `out`, keep the answers and the table there.
+
+    Raises:
+        CadaError: bad input, or an `out` that holds another evaluation.
+    """
+    casebook = load_casebook(job.casebook)
+    sets: dict[str, list[Request]] = {}
+    for source in job.sources:
+        limited = source.model_copy(update={"limit": job.limit}) if job.limit else source
+        requests = load_requests(limited, casebook, None if source.embedded else job.where)
+        sets.setdefault(source_name(source), []).extend(requests)
+    if job.canary:
+        load_pairs(job.canary)
+    if out is not None:
+        _claim(out, job)
+    watcher.stage(f"loading {job.model}")
+    policy = load_policy(job.model, device=job.device)
+    options = Prompting(style=job.style)
+    prompter = Prompter(casebook, options, policy.tokenizer, policy.system_role)
+    what = Measurement(sets, job.modes, job.max_tokens, job.canary)
+    watcher.stage("answering")
+    with tempfile.TemporaryDirectory() as scratch:
+        answers = (out or Path(scratch)) / "answers.jsonl"
+        rows = measure(policy, prompter, RefusalJudge(), what, job.model, answers, watcher.measured)
+    if out is not None:
+        write_json(out / "evaluation.json", {"rows": [r.as_dict() for r in rows]})
+    return rows
+
+
+def _claim(out: Path, job: Evaluation) -> None:
+    """Make `out` this evaluation's, or see that it is.
+
+    Raises:
+        CadaError: it holds another evaluation, or something else.
+    """
+    config = out / "config.yaml"
+    plain = job.as_dict()
+    if config.exists():
+        if yaml.safe_load(config.read_text(encoding="utf-8")) == plain:
+            return
+        raise CadaError(
+            "the folder holds another evaluation", where=str(out), mend="Choose another --out"
+        )
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise CadaError(
+            "the output exists and is no evaluation", where=str(out), mend="Choose another --out"
+        )
+    write_text(config, yaml.safe_dump(plain, sort_keys=False, allow_unicode=True))

@@ -1,0 +1,91 @@
+"""The folder of a run: one recipe, one run."""
+
+import os
+import platform
+import subprocess
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from cada.config.load import dump_recipe
+from cada.config.recipe import Recipe
+from cada.errors import CadaError
+from cada.files import write_json, write_text
+
+_PACKAGES = ("cada-align", "torch", "transformers", "accelerate", "peft", "datasets", "gguf")
+
+
+def open_run(recipe: Recipe) -> Path:
+    """Make the run's folder, or open it when it holds the same run.
+
+    Raises:
+        CadaError: the folder holds another run, or files that are no run.
+    """
+    folder = Path(recipe.output)
+    config = folder / "config.yaml"
+    text = dump_recipe(recipe)
+    if config.exists():
+        there = yaml.safe_load(config.read_text(encoding="utf-8"))
+        differing = _differences(there, yaml.safe_load(text))
+        if differing:
+            shown = ", ".join(differing[:3]) + (" …" if len(differing) > 3 else "")
+            raise CadaError(
+                f"the folder holds another run (it differs in {shown})",
+                where=str(folder),
+                mend="Choose another place with output=FOLDER, or remove the folder",
+            )
+        return folder
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise CadaError(
+            "the output exists and is no run of cada",
+            where=str(folder),
+            mend="Choose another place with output=FOLDER",
+        )
+    write_text(config, text)
+    return folder
+
+
+def write_environment(folder: Path, recipe: Recipe, threads: int) -> None:
+    """Record versions, commit, seeds and hardware."""
+    write_json(
+        folder / "environment.json",
+        {
+            "python": sys.version.split()[0],
+            "packages": {name: _version(name) for name in _PACKAGES},
+            "git_commit": _commit(),
+            "seed": recipe.seed,
+            "platform": platform.platform(),
+            "cpu_count": os.cpu_count(),
+            "threads": threads,
+        },
+    )
+
+
+def _differences(a: Any, b: Any, path: str = "") -> list[str]:
+    """Dotted names of the values in which two configurations differ."""
+    if isinstance(a, dict) and isinstance(b, dict):
+        names = [*a, *(k for k in b if k not in a)]
+        return [d for k in names for d in _differences(a.get(k), b.get(k), f"{path}{k}.")]
+    return [] if a == b else [path.rstrip(".") or "its content"]
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _commit() -> str | None:
+    """The commit of the source tree that cada runs from, when it is one."""
+    here = Path(__file__).parent
+    try:
+        done = subprocess.run(
+            ["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=False
+        )
+    except OSError:
+        return None
+    return done.stdout.strip() or None
