@@ -1,0 +1,134 @@
+"""Shared-prefix log-probabilities and gradients against one ordinary forward a sample."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from transformers.models.llama.modeling_llama import LlamaRMSNorm
+
+from cada.config.recipe import Phase
+from cada.models.load import Policy, _try_shared
+from cada.training.logprobs import TokenStats, forest_of, plain_hidden, shared_hidden, token_stats
+from cada.training.objective import Normaliser, policy_loss
+from cada.training.samples import Sample
+from tests.models.tiny import lora_policy, policy_of, tiny_llama
+from tests.training.data import forest_samples, phase
+
+# A pack of code and cases before the request; the template's preamble; a template without one.
+CONTEXTS = {"cases": 24, "bare": 3, "no preamble": 0}
+LENGTHS = {1: [6], 8: [1, 9, 4, 1, 12, 7, 2, 5]}
+
+
+def exact_norm(self: Any, hidden: Tensor) -> Tensor:
+    """Llama's RMSNorm without its detour through float32."""
+    scale = torch.rsqrt(hidden.pow(2).mean(-1, keepdim=True) + self.variance_epsilon)
+    return self.weight * (hidden * scale)
+
+
+def stats_of(path: Any, model: Any, samples: list[Sample], reference: Any = None) -> TokenStats:
+    targets = torch.tensor([t for s in samples for t in s.rollout.completion_ids])
+    against = None
+    if reference is not None:
+        with torch.no_grad():
+            against = (reference.get_output_embeddings(), path(reference, samples))
+    return token_stats(model.get_output_embeddings(), path(model, samples), targets, 0.8, against)
+
+
+def outcome(
+    path: Any, policy: Policy, samples: list[Sample], how: Phase, reference: Any
+) -> dict[str, Tensor]:
+    """Log-probabilities, the loss and every weight's gradient."""
+    policy.model.zero_grad()
+    stats = stats_of(path, policy.base, samples, reference)
+    loss = policy_loss(samples, stats, how, Normaliser.of(samples))
+    loss.backward()  # type: ignore[no-untyped-call]
+    gradients = {
+        n: p.grad.clone() for n, p in policy.model.named_parameters() if p.grad is not None
+    }
+    return {"logprob": stats.logprob.detach(), "loss": loss.detach(), **gradients}
+
+
+def worst_gap(one: dict[str, Tensor], two: dict[str, Tensor]) -> float:
+    """The largest relative distance of two outcomes, part by part."""
+    assert one.keys() == two.keys()
+    gaps = [float((one[n] - two[n]).norm() / two[n].norm()) for n in two]
+    assert all(float(two[n].norm()) > 0 for n in two)
+    return max(gaps)
+
+
+def compare(policy: Policy, reference: Any, context: str, group: int) -> float:
+    samples = forest_samples(
+        LENGTHS[group], packs=2, requests=3, pack_tokens=CONTEXTS[context], seed=group
+    )
+    how = phase(
+        loss_context="bare" if context == "bare" else "cases",
+        ratio_clip=2.0,
+        kl={"beta": 0.3, "estimator": "exact"},
+    )
+    assert policy.shared
+    shared = outcome(shared_hidden, policy, samples, how, reference)
+    plain = outcome(plain_hidden, policy, samples, how, reference)
+    return worst_gap(shared, plain)
+
+
+def a_reference(dtype: torch.dtype) -> Any:
+    model = tiny_llama(seed=1).to(dtype)
+    assert _try_shared(model)
+    return model.requires_grad_(False)
+
+
+@pytest.mark.parametrize("group", [1, 8])
+@pytest.mark.parametrize("context", list(CONTEXTS))
+def test_equal_in_float64_when_the_norms_are_too(
+    context: str, group: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(LlamaRMSNorm, "forward", exact_norm)
+    policy = policy_of(tiny_llama().double())
+    assert compare(policy, a_reference(torch.float64), context, group) < 1e-9
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("group", [1, 8])
+@pytest.mark.parametrize("context", list(CONTEXTS))
+def test_equal_on_the_stock_model(context: str, group: int, dtype: torch.dtype) -> None:
+    policy = policy_of(tiny_llama().to(dtype))
+    assert compare(policy, a_reference(dtype), context, group) < 1e-5
+
+
+@pytest.mark.parametrize("context", list(CONTEXTS))
+def test_equal_under_lora(context: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(LlamaRMSNorm, "forward", exact_norm)
+    policy = lora_policy(torch.float64)
+    reference = a_reference(torch.float64)
+    assert compare(policy, reference, context, 8) < 1e-9
+
+
+def test_a_token_of_the_prompt_is_computed_once() -> None:
+    samples = forest_samples(LENGTHS[8], packs=2, requests=3, pack_tokens=24)
+    forest, positions = forest_of(samples)
+    prompts = {s.prompt for s in samples}
+    packs = {p.pack_ids for p in prompts}
+    inner = sum(len(s.rollout.completion_ids) - 1 for s in samples)
+    expected = sum(map(len, packs)) + sum(len(p.request_ids) for p in prompts) + inner
+    assert sum(forest.lengths) == expected
+    assert len(positions) == sum(len(s.rollout.completion_ids) for s in samples)
+
+
+def test_statistics_are_those_of_the_plain_distribution() -> None:
+    """Temperature, entropy, exact KL and the reference's log-probability, over two chunks."""
+    torch.manual_seed(0)
+    head, other = torch.nn.Linear(8, 20).double(), torch.nn.Linear(8, 20).double()
+    hidden = torch.randn(700, 8, dtype=torch.float64)
+    theirs = torch.randn(700, 8, dtype=torch.float64)
+    targets = torch.randint(0, 20, (700,))
+    stats = token_stats(head, hidden, targets, 0.7, (other, theirs))
+    p = torch.distributions.Categorical(logits=head(hidden) / 0.7)
+    q = torch.distributions.Categorical(logits=other(theirs) / 0.7)
+    assert stats.kl is not None
+    assert stats.reference_logprob is not None
+    torch.testing.assert_close(stats.logprob, p.log_prob(targets))
+    torch.testing.assert_close(stats.reference_logprob, q.log_prob(targets))
+    torch.testing.assert_close(stats.entropy, p.entropy())
+    torch.testing.assert_close(stats.kl, torch.distributions.kl_divergence(p, q))
+    assert not stats.entropy.requires_grad
