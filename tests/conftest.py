@@ -1,4 +1,4 @@
-"""What many tests need: no network, and a tiny model with a real chat template."""
+"""What many tests need: no network, one thread, and a tiny model with a real chat template."""
 
 import os
 from importlib.util import find_spec
@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+# Tiny models lose more to threads than they win, and a child process computes the same bits.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture(scope="session")

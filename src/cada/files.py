@@ -78,6 +78,13 @@ def read_json_lines(path: Path, keep: Callable[[dict[str, Any]], bool] | None = 
     return rows
 
 
+def drop_partial_line(path: Path) -> None:
+    """Cut off a last line that a kill left without its end, so that lines can be appended."""
+    if path.exists() and (text := path.read_bytes()) and not text.endswith(b"\n"):
+        with path.open("rb+") as file:
+            file.truncate(text.rfind(b"\n") + 1)
+
+
 def _flush(path: Path) -> None:
     """Force what was written to the disk, so that a crash after the rename loses nothing."""
     for file in [path] if path.is_file() else sorted(path.rglob("*")):

@@ -43,7 +43,7 @@ def align_command(
     rows = run.evaluation["rows"]
     if as_json:
         typer.echo(
-            json.dumps({"folder": str(outcome.folder), "stopped": outcome.stopped, "rows": rows})
+            json.dumps({"folder": str(outcome.folder), "stopped": run.stopped, "rows": rows})
         )
         return
     console.print(rich_table(comparison(rows)))

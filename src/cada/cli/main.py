@@ -13,6 +13,9 @@ from cada import __version__
 from cada.cli import align, casebook, chat, evaluate, requests
 from cada.errors import CadaError
 
+# typer ends an interrupted command with this code instead of raising.
+_INTERRUPTED = 130
+
 app = typer.Typer(
     help="CADA: make an open language model safe without refusing what is fine.",
     epilog="Start here: cada align recipes/demo.yaml",
@@ -53,7 +56,6 @@ def run() -> None:
     console = Console(stderr=True, soft_wrap=True)
     try:
         code = app(standalone_mode=False)
-        sys.exit(code if isinstance(code, int) else 0)
     except CadaError as error:
         if debug:
             raise
@@ -64,8 +66,7 @@ def run() -> None:
         console.print(f"error: {message}. See --help.", markup=False, highlight=False)
         sys.exit(2)
     except (KeyboardInterrupt, typer.Abort):
-        console.print("interrupted; the same command goes on from the last checkpoint")
-        sys.exit(130)
+        code = _INTERRUPTED
     except Exception as error:
         if debug:
             raise
@@ -76,3 +77,6 @@ def run() -> None:
             highlight=False,
         )
         sys.exit(1)
+    if code == _INTERRUPTED:
+        console.print("interrupted; the same command goes on from what is saved")
+    sys.exit(code if isinstance(code, int) else 0)

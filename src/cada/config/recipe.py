@@ -182,7 +182,9 @@ class Phase(_Section):
                 "an off-policy phase (another loss context, top_p below 1, minibatches or epochs) "
                 "has unbounded negative gradients: set positive_only: true or ratio_clip"
             )
-        if not self.on_policy and self.kl.beta and self.kl.estimator != "exact":
+        # Distillation keeps some rollouts only: their tokens no longer follow the policy.
+        sampled = self.on_policy and not self.positive_only
+        if not sampled and self.kl.beta and self.kl.estimator != "exact":
             raise ValueError(
                 f"kl.estimator {self.kl.estimator} needs on-policy tokens; use `exact` here"
             )

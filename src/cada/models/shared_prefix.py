@@ -104,6 +104,12 @@ class Forest:
         self.lengths = [len(s.ids) for s in self.segments]
         self._masks: dict[tuple[int, int], Tensor] = {}
 
+    def span(self, segment: int | None) -> slice:
+        """Where a segment lies in the row; an empty span for None."""
+        if segment is None:
+            return slice(0, 0)
+        return slice(self.starts[segment], self.starts[segment] + self.lengths[segment])
+
     def inputs(self, device: torch.device) -> dict[str, Any]:
         """The model's arguments: `input_ids` and `position_ids` `[1, T]`, and the layout."""
         ids = [i for s in self.segments for i in s.ids]
@@ -160,13 +166,13 @@ class DecodeBatch:
     """
 
     def __init__(
-        self, forest: Forest, packs: Sequence[int], requests: Sequence[int], max_tokens: int
+        self, forest: Forest, packs: Sequence[int | None], requests: Sequence[int], max_tokens: int
     ) -> None:
         """Take the prefixes from a kept `forest`.
 
         Args:
             forest: it has run through the model with `keep=True`.
-            packs: the segment of each row's pack; equal ones are neighbours.
+            packs: the segment of each row's pack, None for no pack; equal ones are neighbours.
             requests: the segment of each row's request.
             max_tokens: room for generated tokens.
         """
@@ -176,10 +182,7 @@ class DecodeBatch:
         self.heads, size = k0.shape[0], k0.shape[2]
         rows, width = len(self.packs), self.columns + max_tokens
         self.shared = {
-            pack: [
-                tuple(x[:, forest.starts[pack] :][:, : forest.lengths[pack]] for x in pair)
-                for pair in forest.kept
-            ]
+            pack: [tuple(x[:, forest.span(pack)] for x in pair) for pair in forest.kept]
             for pack in dict.fromkeys(self.packs)
         }
         pad = torch.tensor([self.columns - forest.lengths[r] for r in requests])

@@ -60,7 +60,6 @@ class Outcome:
 
     folder: Path
     report: Path
-    stopped: str | None
 
 
 def align(recipe: Recipe, watcher: Watcher) -> Outcome:
@@ -78,7 +77,7 @@ def align(recipe: Recipe, watcher: Watcher) -> Outcome:
     report = folder / "report.html"
     if report.exists():
         log.info("%s is finished", folder)
-        return Outcome(folder, report, None)
+        return Outcome(folder, report)
     write_environment(folder, recipe, torch.get_num_threads())
 
     watcher.stage(f"loading {recipe.model}")
@@ -106,7 +105,7 @@ def align(recipe: Recipe, watcher: Watcher) -> Outcome:
     write_text(folder / "model" / "README.md", model_card(load_run(folder)))
     write_report(folder)
     trainer.clear_state()
-    return Outcome(folder, report, progress.stopped)
+    return Outcome(folder, report)
 
 
 def _measurement(recipe: Recipe, casebook: Any) -> Measurement:

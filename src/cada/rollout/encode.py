@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from jinja2 import TemplateError
+
 from cada.errors import CadaError
 from cada.prompting.messages import Conversation
 from cada.rollout.types import Prompt
@@ -42,7 +44,7 @@ class Encoder:
             text = self.tokenizer.apply_chat_template(
                 messages, tokenize=False, add_generation_prompt=True
             )
-        except (TypeError, ValueError) as error:
+        except (TemplateError, TypeError, ValueError) as error:
             raise CadaError(
                 f"the chat template rejects the conversation ({error})",
                 where=str(self.tokenizer.name_or_path),

@@ -6,11 +6,14 @@ transformers' own `generate`, for every other model and for the tests.
 Shapes: N rows being decoded, V vocabulary.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
+from transformers import GenerationConfig
 
 from cada.models.load import Policy
 from cada.models.shared_prefix import DecodeBatch, Forest, Segment
@@ -157,12 +160,12 @@ class SharedEngine:
         at_request: dict[int, int] = {}
         for row in rows:
             prompt = row.prompt
-            if prompt.pack_ids not in at_pack:
+            if prompt.pack_ids and prompt.pack_ids not in at_pack:
                 at_pack[prompt.pack_ids] = len(segments)
                 segments.append(Segment(prompt.pack_ids, None))
             if row.place[0] not in at_request:
                 at_request[row.place[0]] = len(segments)
-                segments.append(Segment(prompt.request_ids, at_pack[prompt.pack_ids]))
+                segments.append(Segment(prompt.request_ids, at_pack.get(prompt.pack_ids)))
         forest = Forest(segments, keep=True)
         inputs = forest.inputs(self.policy.device)
         requests = [at_request[r.place[0]] for r in rows]
@@ -170,7 +173,7 @@ class SharedEngine:
         keep = torch.tensor(list(ends.values()), device=self.policy.device)
         logits = self.policy.model(**inputs, logits_to_keep=keep).logits[0]
         where = {s: i for i, s in enumerate(ends)}
-        packs = [at_pack[r.prompt.pack_ids] for r in rows]
+        packs = [at_pack.get(r.prompt.pack_ids) for r in rows]
         batch = DecodeBatch(forest, packs, requests, max_tokens)
         forest.kept.clear()
         return batch, logits[[where[s] for s in requests]]
@@ -225,16 +228,17 @@ class PlainEngine:
                 "top_k": 0,
             }
         )
-        out = self.policy.model.generate(
-            input_ids=torch.tensor(ids, device=device),
-            attention_mask=torch.tensor(mask, device=device),
-            max_new_tokens=sampling.max_tokens,
-            eos_token_id=list(self.policy.stop_ids),
-            pad_token_id=pad,
-            output_scores=True,
-            return_dict_in_generate=True,
-            **options,
-        )
+        with _without_defaults(self.policy.base) as model:
+            out = model.generate(
+                input_ids=torch.tensor(ids, device=device),
+                attention_mask=torch.tensor(mask, device=device),
+                max_new_tokens=sampling.max_tokens,
+                eos_token_id=list(self.policy.stop_ids),
+                pad_token_id=pad,
+                output_scores=True,
+                return_dict_in_generate=True,
+                **options,
+            )
         tokens = out.sequences[:, width:]
         scores = torch.stack([s.float().log_softmax(dim=-1) for s in out.scores], dim=1)
         logprobs = scores.gather(2, tokens[..., None])[..., 0]
@@ -244,6 +248,17 @@ class PlainEngine:
             n = stops[0] + 1 if stops else len(row)
             rollouts.append(_finish(prompt, row[:n], values[:n], self.policy, self.encoder))
         return rollouts
+
+
+@contextmanager
+def _without_defaults(model: Any) -> Iterator[Any]:
+    """The model without its own generation defaults (penalties, top_k), which bend the policy."""
+    own = model.generation_config
+    model.generation_config = GenerationConfig()
+    try:
+        yield model
+    finally:
+        model.generation_config = own
 
 
 def _finish(

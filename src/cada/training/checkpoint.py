@@ -4,14 +4,29 @@ import json
 import shutil
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
 from cada.errors import CadaError
 from cada.files import atomic_path
+from cada.models.disk import disk_errors
+
+# What reading a cut-off, foreign or missing file raises.
+_DAMAGE = (
+    OSError,
+    EOFError,
+    KeyError,
+    ValueError,
+    RuntimeError,
+    TypeError,
+    SafetensorError,
+    UnpicklingError,
+)
 
 
 @dataclass
@@ -40,8 +55,10 @@ class Checkpoints:
         target = self.folder / f"step-{progress.step:05d}"
         with atomic_path(target) as path:
             path.mkdir()
-            save_file(_trainable(model), path / "weights.safetensors")
-            torch.save(optimiser.state_dict(), path / "optimiser.pt")
+            with disk_errors():
+                save_file(_trainable(model), path / "weights.safetensors")
+                with (path / "optimiser.pt").open("wb") as file:
+                    torch.save(optimiser.state_dict(), file)
             (path / "progress.json").write_text(json.dumps(asdict(progress)), encoding="utf-8")
         for old in self.all()[: -self.keep]:
             if old.name != progress.good:
@@ -64,23 +81,20 @@ class Checkpoints:
         Raises:
             CadaError: the checkpoint does not fit the model or is damaged.
         """
+        load_weights(model, path / "weights.safetensors")
         try:
-            weights = load_file(path / "weights.safetensors")
-            missing = set(_trainable(model)) - set(weights)
-            if missing:
-                raise KeyError(sorted(missing)[0])
-            model.load_state_dict(weights, strict=False)
             if optimiser is not None:
                 state = torch.load(path / "optimiser.pt", weights_only=True)
                 optimiser.load_state_dict(state)
             data: dict[str, Any] = json.loads((path / "progress.json").read_text("utf-8"))
             return Progress(**data)
-        except (OSError, KeyError, ValueError, RuntimeError, TypeError) as error:
-            raise CadaError(
-                f"the checkpoint cannot be loaded ({error})",
-                where=str(path),
-                mend="Remove this checkpoint to go on from the one before, or choose a new output",
-            ) from error
+        except _DAMAGE as error:
+            raise _damaged(path, error) from error
+
+    def sweep(self) -> None:
+        """Remove what a kill left half-written."""
+        for left in self.folder.glob(".*"):
+            shutil.rmtree(left)
 
 
 def _trainable(model: nn.Module) -> dict[str, torch.Tensor]:
@@ -88,7 +102,32 @@ def _trainable(model: nn.Module) -> dict[str, torch.Tensor]:
     return {n: p.detach().contiguous() for n, p in model.named_parameters() if p.requires_grad}
 
 
+def load_weights(model: nn.Module, file: Path) -> None:
+    """Put trainable weights back that this module saved.
+
+    Raises:
+        CadaError: the file is missing or damaged, or lacks one of the model's trainable weights.
+    """
+    try:
+        weights = load_file(file)
+        missing = set(_trainable(model)) - set(weights)
+        if missing:
+            raise KeyError(sorted(missing)[0])
+        model.load_state_dict(weights, strict=False)
+    except _DAMAGE as error:
+        raise _damaged(file, error) from error
+
+
+def _damaged(path: Path, error: Exception) -> CadaError:
+    reason = (str(error) or type(error).__name__).splitlines()[0]
+    return CadaError(
+        f"the checkpoint cannot be loaded ({reason})",
+        where=str(path),
+        mend="Remove this checkpoint to go on from the one before, or choose a new output",
+    )
+
+
 def save_reference(model: nn.Module, path: Path) -> None:
     """Keep a phase's starting weights, which its KL term refers to."""
-    with atomic_path(path) as target:
+    with atomic_path(path) as target, disk_errors():
         save_file(_trainable(model), target)

@@ -15,6 +15,7 @@ import logging
 import shutil
 import time
 from collections.abc import Callable
+from math import inf, isfinite
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from accelerate import Accelerator
-from safetensors.torch import load_file
 
 from cada.config.recipe import Phase, Recipe
 from cada.files import append_json_line, atomic_path, read_json_lines, write_text
@@ -32,7 +32,7 @@ from cada.requests.types import Request
 from cada.rollout.prompts import Prompter
 from cada.rollout.transformers_engine import make_engine
 from cada.training.advantage import centre, groups_without_signal, only_positive
-from cada.training.checkpoint import Checkpoints, Progress, save_reference
+from cada.training.checkpoint import Checkpoints, Progress, load_weights, save_reference
 from cada.training.collect import (
     Collector,
     Judged,
@@ -102,7 +102,6 @@ class Trainer:
         while self.progress.step < self.total and self.progress.stopped is None:
             phase, step = self._place(self.progress.step)
             metrics = self._step(phase, step)
-            append_json_line(self.metrics_path, metrics)
             self.accelerator.log(_numbers(metrics), step=metrics["step"])
             if on_step:
                 on_step(metrics, self.total)
@@ -211,7 +210,7 @@ class Trainer:
                 self._phase_reference = (phase.name, Reference(self.policy, copy_weights=True))
             else:
                 here = {n: p.detach().clone() for n, p in self.policy.model.named_parameters()}
-                self.policy.model.load_state_dict(load_file(path), strict=False)
+                load_weights(self.policy.model, path)
                 self._phase_reference = (phase.name, Reference(self.policy, copy_weights=True))
                 self.policy.model.load_state_dict(here, strict=False)
         return self._phase_reference[1]
@@ -220,9 +219,11 @@ class Trainer:
         """Make the initial reference, then go on from the newest checkpoint, if there is one."""
         if any(p.kl.beta and p.kl.reference == "initial" for p in self.recipe.phases):
             self._initial = Reference(self.policy, copy_weights=False)
+        self.checkpoints.sweep()
         latest = self.checkpoints.latest()
         if latest is None:
             self._trim_metrics(0)
+            self.progress.good = "step-00000"
             self.checkpoints.save(self.policy.model, self.optimiser, self.progress)
             return
         self.progress = self.checkpoints.load(latest, self.policy.model, self.optimiser)
@@ -238,9 +239,9 @@ class Trainer:
         write_text(self.metrics_path, "".join(line + "\n" for line in lines[:kept]))
 
     def _watch(self, metrics: dict[str, Any]) -> None:
-        """Save a checkpoint, or roll back when the guard has lost its patience.
+        """Write the step's line and a checkpoint, or roll back when the guard has lost its patience.
 
-        The step's rollouts measure the policy before the step's updates: a step without trouble
+        The line comes first: a kill between them drops it, and the step runs again. The step's rollouts measure the policy before the step's updates: a step without trouble
         vouches for the checkpoint before it.
         """
         finding = inspect(metrics, self.options.guard)
@@ -249,20 +250,22 @@ class Trainer:
             before = self.checkpoints.latest()
             self.progress.good = before.name if before else None
         elif finding.fatal or self.progress.trouble >= self.options.guard.patience:
-            self._roll_back(finding.reason)
-            metrics["stopped"] = self.progress.stopped
+            self._roll_back(finding.reason, metrics)
             return
+        append_json_line(self.metrics_path, metrics)
         last = self.progress.step == self.total
         if last or self.progress.step % self.options.checkpoint_every == 0:
             self.checkpoints.save(self.policy.model, self.optimiser, self.progress)
 
-    def _roll_back(self, reason: str) -> None:
+    def _roll_back(self, reason: str, metrics: dict[str, Any]) -> None:
         """Put the last good weights back and end the training."""
         stopped_at = self.progress.step
-        path = self.checkpoints.folder / (self.progress.good or "step-00000")
+        path = self.checkpoints.folder / str(self.progress.good)
         self.checkpoints.load(path, self.policy.model, self.optimiser)
         self.progress.stopped = f"step {stopped_at}: {reason}; rolled back to {path.name}"
         log.warning("stopped at %s", self.progress.stopped)
+        metrics["stopped"] = self.progress.stopped
+        append_json_line(self.metrics_path, metrics)
         self.checkpoints.save(self.policy.model, self.optimiser, self.progress)
 
     def _write_rollouts(self, judged: list[Judged]) -> None:
@@ -284,7 +287,7 @@ def _merge(results: list[UpdateResult]) -> dict[str, Any]:
     kls = [(r.kl, r.tokens) for r in results if r.kl is not None]
     return {
         "loss": sum(r.loss for r in results) / len(results),
-        "grad_norm": max(r.grad_norm for r in results),
+        "grad_norm": max((r.grad_norm for r in results), key=lambda n: n if isfinite(n) else inf),
         "entropy": sum(r.entropy * r.tokens for r in results) / tokens,
         "kl": sum(k * t for k, t in kls) / tokens if kls else None,
         "update_tokens": tokens,

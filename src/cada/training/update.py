@@ -93,10 +93,11 @@ def update(
 ) -> UpdateResult:
     """Accumulate the gradient over micro-batches and take one optimiser step.
 
-    A gradient that is not finite is not applied; the result then says so.
+    The model stays in evaluation mode: dropout would make the loss's distribution another one
+    than the sampler's. A gradient that is not finite is not applied; the result then says so.
     """
     norm = Normaliser.of(samples)
-    policy.model.train()
+    policy.model.eval()
     optimiser.zero_grad()
     loss_sum, entropy, kl, count = 0.0, 0.0, 0.0, 0
     for batch in microbatches(samples, tokens):
@@ -113,7 +114,6 @@ def update(
     if torch.isfinite(torch.tensor([grad_norm, loss_sum])).all():
         optimiser.step()
     optimiser.zero_grad()
-    policy.model.eval()
     return UpdateResult(
         loss_sum, grad_norm, entropy / count, kl / count if reference else None, count
     )
