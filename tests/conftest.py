@@ -1,6 +1,9 @@
 """What many tests need: no network, one thread, and a tiny model with a real chat template."""
 
 import os
+import resource
+import signal
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -33,3 +36,14 @@ def tiny_folder(builtin_folder: Path, tmp_path_factory: pytest.TempPathFactory) 
     tiny_llama(len(tokenizer)).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
+
+
+@pytest.fixture
+def small_files() -> Iterator[None]:
+    """No file may grow over 1 MB: to a program it is a full disk."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, limits[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    signal.signal(signal.SIGXFSZ, handler)

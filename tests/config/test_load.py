@@ -185,9 +185,7 @@ def test_a_possible_phase(changes: dict[str, Any]) -> None:
     assert parse_recipe(with_phase(**changes), "mine.yaml").phases[0].name == "p"
 
 
-@pytest.mark.parametrize(
-    ("changes", "temperature"), [({}, 0.7), ({"positive_only": True}, 1.0)]
-)
+@pytest.mark.parametrize(("changes", "temperature"), [({}, 0.7), ({"positive_only": True}, 1.0)])
 def test_distillation_is_learnt_at_temperature_one(
     changes: dict[str, Any], temperature: float
 ) -> None:
@@ -244,8 +242,8 @@ def test_every_shipped_recipe_is_possible(path: Path) -> None:
 
 
 def test_recipes_are_read_without_torch() -> None:
-    code = "import sys, cada.config.load; print('torch' in sys.modules, 'transformers' in sys.modules)"
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    code = (
+        "import sys, cada.config.load; print('torch' in sys.modules, 'transformers' in sys.modules)"
     )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False", "False"]

@@ -140,8 +140,8 @@ def test_evaluate_goes_on_and_writes_the_same_rows(
     tiny_folder: Path, requests_file: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "evaluation"
-    command = ("evaluate", tiny_folder, "--requests", requests_file, "--max-tokens", 4)
-    command = (*command, "--out", out, "--json")
+    source = ("--requests", requests_file, "--max-tokens", 4)
+    command = ("evaluate", tiny_folder, *source, "--out", out, "--json")
     first = cada(*command)
     assert first.returncode == 0, first.stderr
     answers = (out / "answers.jsonl").read_text("utf-8")

@@ -51,7 +51,7 @@ def plain_logprobs(policy: Policy, rollout: Rollout, temperature: float) -> Tens
     """`[L, V]` from one forward over the whole sequence."""
     ids = torch.tensor([rollout.prompt_ids + rollout.completion_ids])
     with torch.no_grad():
-        logits = policy.model(input_ids=ids).logits[0]
+        logits: Tensor = policy.model(input_ids=ids).logits[0]
     return (logits[len(rollout.prompt_ids) - 1 : -1] / temperature).log_softmax(-1)
 
 

@@ -111,7 +111,7 @@ def test_what_helps_sampling_stays_out_of_other_prompts(tokenizer: Any) -> None:
 
 
 def test_a_completion_is_read_without_its_stop_token(tokenizer: Any) -> None:
-    ids = tuple(tokenizer("Fine, thanks.")["input_ids"]) + (tokenizer.eos_token_id,)
+    ids = (*tokenizer("Fine, thanks.")["input_ids"], tokenizer.eos_token_id)
     assert Encoder(tokenizer).decode(ids) == "Fine, thanks."
 
 

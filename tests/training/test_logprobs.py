@@ -23,7 +23,8 @@ LENGTHS = {1: [6], 8: [1, 9, 4, 1, 12, 7, 2, 5]}
 def exact_norm(self: Any, hidden: Tensor) -> Tensor:
     """Llama's RMSNorm without its detour through float32."""
     scale = torch.rsqrt(hidden.pow(2).mean(-1, keepdim=True) + self.variance_epsilon)
-    return self.weight * (hidden * scale)
+    weight: Tensor = self.weight
+    return weight * (hidden * scale)
 
 
 def stats_of(path: Any, model: Any, samples: list[Sample], reference: Any = None) -> TokenStats:
@@ -127,8 +128,8 @@ def test_statistics_are_those_of_the_plain_distribution() -> None:
     q = torch.distributions.Categorical(logits=other(theirs) / 0.7)
     assert stats.kl is not None
     assert stats.reference_logprob is not None
-    torch.testing.assert_close(stats.logprob, p.log_prob(targets))
-    torch.testing.assert_close(stats.reference_logprob, q.log_prob(targets))
-    torch.testing.assert_close(stats.entropy, p.entropy())
+    torch.testing.assert_close(stats.logprob, p.log_prob(targets))  # type: ignore[no-untyped-call]
+    torch.testing.assert_close(stats.reference_logprob, q.log_prob(targets))  # type: ignore[no-untyped-call]
+    torch.testing.assert_close(stats.entropy, p.entropy())  # type: ignore[no-untyped-call]
     torch.testing.assert_close(stats.kl, torch.distributions.kl_divergence(p, q))
     assert not stats.entropy.requires_grad

@@ -80,9 +80,9 @@ def stopped(stopped_at_two: Path, tmp_path: Path) -> Path:
 def test_a_killed_run_ends_with_the_same_bits(
     tiny_folder: Path, tmp_path: Path, straight: Straight, where: str, at: int, every: int
 ) -> None:
+    arguments = [tiny_folder, tmp_path / "killed", where, at, every]
     killed = subprocess.run(
-        [sys.executable, "-m", "tests.training.tiny_run"]
-        + [str(tiny_folder), str(tmp_path / "killed"), where, str(at), str(every)],
+        [sys.executable, "-m", "tests.training.tiny_run", *map(str, arguments)],
         cwd=ROOT,
         capture_output=True,
         text=True,

@@ -80,9 +80,7 @@ def test_a_step_along_the_gradient_makes_what_paid_off_likelier() -> None:
         group.requires_grad_(True)
     optimiser = torch.optim.SGD(policy.model.parameters(), lr=0.01)
     accelerator = Accelerator(cpu=True)
-    update(
-        policy, optimiser, accelerator, SAMPLES, phase(), None, tokens=4096, max_grad_norm=1.0
-    )
+    update(policy, optimiser, accelerator, SAMPLES, phase(), None, tokens=4096, max_grad_norm=1.0)
     after = completion_stats(policy, SAMPLES, 1.0).logprob.detach()
     lengths = torch.tensor([len(s.rollout.completion_ids) for s in SAMPLES])
     weight = torch.tensor([s.advantage for s in SAMPLES]).repeat_interleave(lengths)
@@ -124,9 +122,7 @@ def test_lora_refers_to_its_base_without_a_copy() -> None:
     base = policy_of(tiny_llama().double())
     shared, moved = step(policy, phase(kl=EXACT), reference=Reference(policy, copy_weights=False))
     again = lora_policy(torch.float64)
-    copied, expected = step(
-        again, phase(kl=EXACT), reference=Reference(base, copy_weights=True)
-    )
+    copied, expected = step(again, phase(kl=EXACT), reference=Reference(base, copy_weights=True))
     assert shared.kl == pytest.approx(copied.kl, rel=1e-9)
     assert shared.kl is not None
     assert shared.kl > 1e-3

@@ -188,8 +188,8 @@ class Phase(_Section):
             raise ValueError(
                 f"kl.estimator {self.kl.estimator} needs on-policy tokens; use `exact` here"
             )
-        if self.kl.place == "reward" and self.kl.estimator in ("k2", "k3"):
-            raise ValueError("kl.place `reward` takes the estimator k1 or exact")
+        if self.kl.place == "reward" and self.kl.estimator != "k1":
+            raise ValueError("kl.place `reward` takes the estimator k1 alone")
         return self
 
 
@@ -207,7 +207,7 @@ class Guard(_Section):
     """When to stop, or to roll back to the last good checkpoint."""
 
     kl_limit: float = Field(
-        default=1.0, gt=0, description="Mean KL to the initial model, in nats per token."
+        default=1.0, gt=0, description="Mean KL to the phase's reference, in nats per token."
     )
     benign_refusal_limit: float = Field(
         default=0.85,

@@ -81,7 +81,9 @@ def align(recipe: Recipe, watcher: Watcher) -> Outcome:
     write_environment(folder, recipe, torch.get_num_threads())
 
     watcher.stage(f"loading {recipe.model}")
-    policy = load_policy(recipe.model, lora=recipe.lora, device=recipe.device)
+    # Full fine-tuning keeps float32 weights: bfloat16 would round the paper's small steps away.
+    kind = torch.float32 if recipe.lora is None else None
+    policy = load_policy(recipe.model, lora=recipe.lora, device=recipe.device, dtype=kind)
     prompter = Prompter(casebook, recipe.prompting, policy.tokenizer, policy.system_role)
     judge = RefusalJudge()
 

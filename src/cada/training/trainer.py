@@ -48,6 +48,25 @@ log = logging.getLogger(__name__)
 StepHook = Callable[[dict[str, Any], int], None]
 SampleHook = Callable[[int, int], None]
 
+# Fixed, so that a column that is empty in one step has the other steps' type.
+_ROLLOUTS = pa.schema(
+    {
+        "step": pa.int64(),
+        "request_id": pa.string(),
+        "kind": pa.string(),
+        "hazard": pa.string(),
+        "request": pa.string(),
+        "mode": pa.string(),
+        "text": pa.string(),
+        "outcome": pa.string(),
+        "reason": pa.string(),
+        "reward": pa.float64(),
+        "reasoned": pa.bool_(),
+        "tokens": pa.int64(),
+        "finish_reason": pa.string(),
+    }
+)
+
 
 class Trainer:
     """Trains a policy in a run's folder, going on from its newest checkpoint."""
@@ -96,6 +115,8 @@ class Trainer:
         Raises:
             CadaError: a checkpoint is damaged, the disk is full, or a kind of request is missing.
         """
+        for phase in self.recipe.phases:
+            self.collector.stream.draw(phase, 0)
         self._resume()
         if self.options.trackers:
             self.accelerator.init_trackers("cada", config={"recipe": self.recipe.model_dump_json()})
@@ -153,7 +174,8 @@ class Trainer:
         if phase.positive_only:
             useful = only_positive(samples, phase.keep_per_request)
         else:
-            useful = centre(samples, phase.advantage)
+            scored = [s for s in samples if s.reward is not None]
+            useful = centre(scored, phase.advantage)
         if not any(s.advantage for s in useful):
             return [], 1
         results = []
@@ -239,9 +261,10 @@ class Trainer:
         write_text(self.metrics_path, "".join(line + "\n" for line in lines[:kept]))
 
     def _watch(self, metrics: dict[str, Any]) -> None:
-        """Write the step's line and a checkpoint, or roll back when the guard has lost its patience.
+        """Write the step's line and a checkpoint, or roll back when patience has run out.
 
-        The line comes first: a kill between them drops it, and the step runs again. The step's rollouts measure the policy before the step's updates: a step without trouble
+        The line comes first: a kill between the two drops it, and the step runs again. The
+        step's rollouts measure the policy before the step's updates: a step without trouble
         vouches for the checkpoint before it.
         """
         finding = inspect(metrics, self.options.guard)
@@ -270,7 +293,7 @@ class Trainer:
 
     def _write_rollouts(self, judged: list[Judged]) -> None:
         step = self.progress.step + 1
-        table = pa.Table.from_pylist([j.row(step) for j in judged])
+        table = pa.Table.from_pylist([j.row(step) for j in judged], schema=_ROLLOUTS)
         with atomic_path(self.folder / "rollouts" / f"step-{step:05d}.parquet") as path:
             pq.write_table(table, path)
 

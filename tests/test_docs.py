@@ -1,0 +1,77 @@
+"""Every command in the docs is one that cada takes; those that need no model are run."""
+
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import typer
+
+from cada.cli.main import app
+from cada.config.load import load_recipe
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+NEEDS_A_MODEL = ("evaluate", "chat")
+
+
+def commands() -> list[list[str]]:
+    """The arguments of each `$ cada …` line, with continued lines joined, in order."""
+    found = []
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8").replace("\\\n", " ")
+        for line in text.splitlines():
+            if line.startswith("$ cada "):
+                found.append(shlex.split(line[2:], comments=True)[1:])
+    return found
+
+
+def slow(arguments: list[str]) -> bool:
+    trains = arguments[0] == "align" and "--show" not in arguments
+    fetches = arguments[:2] == ["requests", "build"] and not any(
+        a.endswith((".csv", ".jsonl")) for a in arguments[2:3]
+    )
+    return trains or fetches or arguments[0] in NEEDS_A_MODEL
+
+
+@pytest.mark.parametrize("arguments", commands(), ids=" ".join)
+def test_a_command_in_the_docs_is_understood(arguments: list[str]) -> None:
+    command = typer.main.get_command(app)
+    rest = arguments
+    while hasattr(command, "commands"):
+        assert rest[0] in command.commands, f"no command {rest[0]!r}"
+        command, rest = command.commands[rest[0]], rest[1:]
+    command.make_context(arguments[0], list(rest))
+
+
+def test_the_commands_that_need_no_model_run_in_order(tmp_path: Path) -> None:
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "recipes").symlink_to(ROOT / "recipes")
+    shared = ROOT.parent / "shared"
+    if shared.exists():
+        (tmp_path / "shared").symlink_to(shared)
+    ran = 0
+    for arguments in commands():
+        if slow(arguments) or (not shared.exists() and any("../shared" in a for a in arguments)):
+            continue
+        done = subprocess.run(
+            [sys.executable, "-m", "cada", *arguments],
+            cwd=tmp_path / "here",
+            capture_output=True,
+            text=True,
+            check=False,
+            env={**os.environ, "HF_HUB_OFFLINE": "1"},
+        )
+        assert done.returncode == 0, f"{' '.join(arguments)}: {done.stderr}"
+        ran += 1
+    assert ran >= 5
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "recipes").glob("*.yaml")), ids=lambda p: p.stem)
+def test_every_recipe_loads_and_opens_with_its_command(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    head = [line for line in text.splitlines() if line.startswith("# cada align")]
+    assert head[0] == f"# cada align recipes/{path.name}"
+    load_recipe(path)

@@ -1,0 +1,138 @@
+"""Which requests a step draws, and what its summary says."""
+
+from collections import Counter
+from typing import Any
+
+import pytest
+
+from cada.config.recipe import Shares
+from cada.errors import CadaError
+from cada.judging.verdict import Outcome, Verdict
+from cada.prompting.deliberation import Deliberation
+from cada.requests.types import Request
+from cada.rollout.types import Rollout
+from cada.training.collect import Judged, RequestStream, counts, derive_seed, summarise
+from tests.training.data import phase
+from tests.training.tiny_run import requests
+
+SHARES = {"harmful": 0.5, "lookalike": 0.25, "ordinary": 0.25}
+
+
+def test_a_seed_depends_on_every_part_and_on_nothing_else() -> None:
+    # Written down, so that another machine or version is held to the same draws.
+    assert derive_seed(0, "phase", 1) == 71631037197888953
+    seeds = {derive_seed(*p) for p in [(0, "a", 1), (1, "a", 1), (0, "b", 1), (0, "a", 2)]}
+    assert len(seeds) == 4
+
+
+@pytest.mark.parametrize(
+    ("shares", "total", "expected"),
+    [
+        ((0.5, 0.25, 0.25), 8, (4, 2, 2)),
+        ((1, 0, 0), 7, (7, 0, 0)),
+        ((0.5, 0.35, 0.15), 64, (32, 22, 10)),
+        ((0.5, 0.35, 0.15), 1, (1, 0, 0)),
+        ((1 / 3, 1 / 3, 1 / 3), 4, (2, 1, 1)),
+        ((0.1, 0.9, 0), 10, (1, 9, 0)),
+    ],
+)
+def test_shares_become_whole_numbers(
+    shares: tuple[float, float, float], total: int, expected: tuple[int, int, int]
+) -> None:
+    made = Shares(harmful=shares[0], lookalike=shares[1], ordinary=shares[2])
+    found = counts(made, total)
+    assert (found["harmful"], found["lookalike"], found["ordinary"]) == expected
+
+
+def test_every_request_comes_once_before_any_comes_again() -> None:
+    stream, how = RequestStream(requests(), seed=0), phase(shares=SHARES)
+    drawn = [stream.draw(how, step) for step in range(6)]
+    assert all(
+        Counter(r.kind for r in d) == {"harmful": 2, "lookalike": 1, "ordinary": 1} for d in drawn
+    )
+    for kind, steps in {"harmful": 3, "lookalike": 6, "ordinary": 6}.items():
+        ids = [r.id for d in drawn[:steps] for r in d if r.kind == kind]
+        assert len(ids) == len(set(ids)) == 6
+
+
+def test_a_draw_depends_on_seed_phase_and_step_alone() -> None:
+    how = phase(shares=SHARES)
+    later = RequestStream(requests(), seed=0).draw(how, 5)
+    stream = RequestStream(requests(), seed=0)
+    for step in range(5):
+        stream.draw(how, step)
+    assert stream.draw(how, 5) == later
+    orders = [
+        [r.id for step in range(3) for r in RequestStream(requests(), seed=seed).draw(p, step)]
+        for seed, p in [(0, how), (1, how), (0, phase(shares=SHARES, name="other"))]
+    ]
+    assert orders[0] != orders[1]
+    assert orders[0] != orders[2]
+
+
+def test_a_kind_that_is_asked_for_and_missing_is_named() -> None:
+    stream = RequestStream([r for r in requests() if r.harmful], seed=0)
+    with pytest.raises(CadaError, match="no lookalike request") as error:
+        stream.draw(phase(shares=SHARES), 0)
+    assert error.value.where == "shares.lookalike"
+    only = phase(shares={"harmful": 1, "lookalike": 0, "ordinary": 0})
+    assert len(stream.draw(only, 0)) == 4
+
+
+def judged(kind: str, outcome: Outcome, reward: float | None, **more: Any) -> Judged:
+    hazard = None if kind == "ordinary" else "hate"
+    request = Request("r", "text", kind == "harmful", hazard, "test")
+    n, finish = more.get("tokens", 4), more.get("finish", "stop")
+    rollout = Rollout("r", "cases", (1,), (5,) * n, (-1.0,) * n, "answer", finish)
+    return Judged(
+        request,
+        rollout,
+        Deliberation("", "answer", False),
+        Verdict(outcome, None, "", "test"),
+        reward,
+        more.get("reasoned", False),
+    )
+
+
+def test_a_steps_summary() -> None:
+    found = summarise(
+        [
+            judged("harmful", Outcome.REFUSED, 1.0, reasoned=True),
+            judged("harmful", Outcome.COMPLIED, -1.0, tokens=8, finish="length"),
+            judged("lookalike", Outcome.REFUSED, -1.0),
+            judged("ordinary", Outcome.COMPLIED, 0.0),
+            judged("ordinary", Outcome.UNSCORED, None),
+        ]
+    )
+    assert found == {
+        "rollouts": 5,
+        "reward": -0.25,
+        "share_plus": 0.2,
+        "share_zero": 0.2,
+        "share_minus": 0.4,
+        "share_unscored": 0.2,
+        "reasoned": 0.2,
+        "length": 24 / 5,
+        "truncated": 0.2,
+        "harmful_plus": 0.5,
+        "harmful_refused": 0.5,
+        "lookalike_plus": 0.0,
+        "lookalike_refused": 1.0,
+        "ordinary_plus": 0.0,
+        "ordinary_refused": 0.0,
+        "benign_refused": 1 / 3,
+    }
+
+
+def test_a_summary_of_nothing_scored() -> None:
+    found = summarise([judged("harmful", Outcome.UNSCORED, None)])
+    assert found["reward"] is None
+    assert found["share_unscored"] == 1
+    assert "benign_refused" not in found
+
+
+def test_a_row_is_flat() -> None:
+    row = judged("harmful", Outcome.REFUSED, 1.0, reasoned=True).row(3)
+    assert row["step"] == 3
+    assert row["outcome"] == "refused"
+    assert not any(isinstance(v, dict | list | tuple) for v in row.values())
