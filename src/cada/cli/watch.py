@@ -54,9 +54,9 @@ class ConsoleWatcher:
         """So many answers of a set are there."""
         self._show("measure", text, done, total)
 
-    def sampled(self, done: int, total: int) -> None:
-        """So many rollouts of the step are there."""
-        self._show("sample", "  rollouts", done, total)
+    def within_step(self, what: str, done: int, total: int) -> None:
+        """So many of the step's rollouts or updates are done."""
+        self._show(what, f"  {what}", done, total)
 
     def trained(self, metrics: dict[str, Any], total: int) -> None:
         """A training step is done: its reward, KL and the time left at this pace."""

@@ -45,8 +45,8 @@ class Watcher(Protocol):
         """So many answers of a set are there."""
         ...
 
-    def sampled(self, done: int, total: int) -> None:
-        """So many rollouts of the step are there."""
+    def within_step(self, what: str, done: int, total: int) -> None:
+        """So many of the step's rollouts or updates are done."""
         ...
 
     def trained(self, metrics: dict[str, Any], total: int) -> None:
@@ -94,7 +94,7 @@ def align(recipe: Recipe, watcher: Watcher) -> Outcome:
     watcher.stage("measuring the model before training")
     before = rows("before")
     watcher.stage("training")
-    trainer = Trainer(recipe, policy, prompter, judge, train, folder, watcher.sampled)
+    trainer = Trainer(recipe, policy, prompter, judge, train, folder, watcher.within_step)
     progress = trainer.train(watcher.trained)
     watcher.stage("saving the model")
     save_policy(policy, folder / "model", merge=recipe.merge_lora)

@@ -15,6 +15,7 @@ import logging
 import shutil
 import time
 from collections.abc import Callable
+from functools import partial
 from math import inf, isfinite
 from pathlib import Path
 from typing import Any
@@ -46,7 +47,7 @@ from cada.training.update import Reference, UpdateResult, update
 
 log = logging.getLogger(__name__)
 StepHook = Callable[[dict[str, Any], int], None]
-SampleHook = Callable[[int, int], None]
+WithinStepHook = Callable[[str, int, int], None]
 
 # Fixed, so that a column that is empty in one step has the other steps' type.
 _ROLLOUTS = pa.schema(
@@ -79,12 +80,13 @@ class Trainer:
         judge: Judge,
         requests: list[Request],
         folder: Path,
-        on_sampled: SampleHook | None = None,
+        within_step: WithinStepHook | None = None,
     ) -> None:
         self.recipe = recipe
         self.policy = policy
         self.folder = folder
         self.options = recipe.training
+        self.within_step = within_step
         self.total = sum(p.steps for p in recipe.phases)
         full_on_gpu = policy.device.type == "cuda" and recipe.lora is None
         self.accelerator = Accelerator(
@@ -98,7 +100,7 @@ class Trainer:
         self.optimiser = self.accelerator.prepare_optimizer(adam)
         self.checkpoints = Checkpoints(folder / "checkpoints", self.options.keep_checkpoints)
         self.collector = Collector(
-            make_engine(policy, self.options.rows_per_batch, on_sampled),
+            make_engine(policy, self.options.rows_per_batch, partial(self._within, "rollouts")),
             prompter,
             judge,
             recipe.reward,
@@ -128,6 +130,11 @@ class Trainer:
                 on_step(metrics, self.total)
         self.accelerator.end_training()
         return self.progress
+
+    def _within(self, what: str, done: int, total: int) -> None:
+        """Tell how far a part of the step is."""
+        if self.within_step:
+            self.within_step(what, done, total)
 
     def _place(self, done: int) -> tuple[Phase, int]:
         for phase in self.recipe.phases:
@@ -199,6 +206,7 @@ class Trainer:
                     max_grad_norm=self.options.max_grad_norm,
                 )
                 results.append(result)
+                self._within("updates", len(results), phase.epochs * per_epoch)
                 self.progress.updates += 1
                 self.progress.phase_updates += 1
         return results, 0
