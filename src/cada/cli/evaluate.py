@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -88,9 +89,14 @@ def evaluate_command(
     if as_json:
         typer.echo(json.dumps({"rows": [r.as_dict() for r in rows]}))
         return
-    table = Table("benchmark", "mode", "metric", "value", "95 % interval", "n", "unscored")
+    table = Table(box=box.SIMPLE)
+    table.add_column("benchmark", overflow="fold")
+    for name in ("mode", "metric"):
+        table.add_column(name, no_wrap=True)
+    for name in ("value", "95 %", "n", "unscored"):
+        table.add_column(name, justify="right", no_wrap=True)
     for r in rows:
         value = "–" if r.value is None else f"{r.value:.3f}"
-        interval = "–" if r.ci_low is None else f"{r.ci_low:.3f} to {r.ci_high:.3f}"
+        interval = "–" if r.ci_low is None else f"{r.ci_low:.2f}–{r.ci_high:.2f}"
         table.add_row(r.benchmark, r.mode, r.metric, value, interval, str(r.n), str(r.n_unscored))
     console.print(table)

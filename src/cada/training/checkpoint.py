@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -40,7 +40,6 @@ class Progress:
     trouble: int = 0
     stopped: str | None = None
     good: str | None = None
-    history: list[str] = field(default_factory=list)
 
 
 class Checkpoints:
