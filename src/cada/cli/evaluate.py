@@ -90,7 +90,7 @@ def evaluate_command(
         typer.echo(json.dumps({"rows": [r.as_dict() for r in rows]}))
         return
     table = Table(box=box.SIMPLE)
-    table.add_column("benchmark", overflow="fold")
+    table.add_column("benchmark", overflow="fold", min_width=12)
     for name in ("mode", "metric"):
         table.add_column(name, no_wrap=True)
     for name in ("value", "95 %", "n", "unscored"):
