@@ -30,9 +30,8 @@ def commands() -> list[list[str]]:
 
 def slow(arguments: list[str]) -> bool:
     trains = arguments[0] == "align" and "--show" not in arguments
-    fetches = arguments[:2] == ["requests", "build"] and not any(
-        a.endswith((".csv", ".jsonl")) for a in arguments[2:3]
-    )
+    builds = arguments[:2] == ["requests", "build"]
+    fetches = builds and arguments[2].startswith(("-", "hub:"))
     return trains or fetches or arguments[0] in NEEDS_A_MODEL
 
 
