@@ -173,7 +173,7 @@ def test_several_mistakes_are_counted() -> None:
     [
         {},
         {"kl": {"estimator": "k3"}},
-        {"loss_context": "bare", "rollout_mode": "none", "kl": {"estimator": "k1"}},
+        {"loss_context": "bare", "rollout_mode": "none", "kl": {"estimator": "k3"}},
         {"loss_context": "bare", "ratio_clip": 2.0},
         {"loss_context": "bare", "positive_only": True},
         {"minibatch": 64, "ratio_clip": 2.0},
@@ -247,3 +247,16 @@ def test_recipes_are_read_without_torch() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False", "False"]
+
+
+def test_a_key_given_twice_is_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text("seed: 1\nseed: 2\nphases: [{name: a, steps: 1}]\n", encoding="utf-8")
+    with pytest.raises(CadaError, match=r"line 2.*'seed' is given twice"):
+        load_recipe(path)
+
+
+def test_k1_in_the_loss_is_refused() -> None:
+    phase = {"name": "a", "steps": 1, "loss_context": "cases", "kl": {"estimator": "k1"}}
+    with pytest.raises(CadaError, match="gradient of mean zero"):
+        parse_recipe({"phases": [phase]}, "here")

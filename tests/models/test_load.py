@@ -198,7 +198,8 @@ def test_adapters_are_merged_when_saved(tiny_folder: Path, tmp_path: Path, tied:
     save_policy(policy, tmp_path / "out")
     assert not list((tmp_path / "out").glob("adapter*"))
     merged = load_policy(str(tmp_path / "out"))
-    assert (logits(merged.model) - expected).abs().max() < 1e-5
+    # base + adapter and their sum round differently in float32
+    assert (logits(merged.model) - expected).abs().max() < 1e-4
     assert (logits(load_policy(str(source)).model) - expected).abs().max() > 1e-2
     for name, weight in policy.model.named_parameters():
         assert torch.equal(weight, before[name]), name

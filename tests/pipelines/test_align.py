@@ -170,7 +170,7 @@ def test_bad_input_is_told_in_one_line_and_leaves_no_model(
     recipe: Path, change: str, expected: str
 ) -> None:
     assert expected in one_line(cada("align", recipe, change))
-    assert not (recipe.parent / "run" / "model").exists()
+    assert not (recipe.parent / "run").exists()
 
 
 def test_a_folder_with_other_files_is_left_alone(recipe: Path) -> None:
@@ -196,3 +196,12 @@ def test_interrupting_says_how_to_go_on(recipe: Path) -> None:
     assert done.returncode == 130
     assert "the same command goes on" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_casebook_without_the_requests_hazard_is_told_before_anything_is_made(
+    recipe: Path,
+) -> None:
+    book = recipe.parent / "book"
+    assert cada("casebook", "new", book).returncode == 0
+    assert "'nonviolent_crimes'" in one_line(cada("align", recipe, f"casebook={book}"))
+    assert not (recipe.parent / "run").exists()

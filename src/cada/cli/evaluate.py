@@ -76,7 +76,7 @@ def evaluate_command(
         model=model,
         sources=sources,
         where=conditions(where),
-        modes=tuple(str(m) for m in mode or [RolloutMode.NONE, RolloutMode.CASES]),
+        modes=tuple(dict.fromkeys(map(str, mode or [RolloutMode.NONE, RolloutMode.CASES]))),
         casebook=casebook,
         style=style,
         max_tokens=max_tokens,

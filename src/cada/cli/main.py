@@ -72,11 +72,11 @@ def run() -> None:
             raise
         kind = type(error).__name__
         console.print(
-            f"error: {kind}: {error}. This is a bug: run it again with --debug and report it.",
+            f"error: {kind}: {error}. This is a bug: run cada --debug … and report it.",
             markup=False,
             highlight=False,
         )
         sys.exit(1)
     if code == _INTERRUPTED:
-        console.print("interrupted; the same command goes on from what is saved")
+        console.print("interrupted; what is saved is whole, and the same command goes on from it")
     sys.exit(code if isinstance(code, int) else 0)

@@ -59,7 +59,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for machines."
 def build_command(
     out: Annotated[Path, typer.Option("--out", help="The .jsonl to write.")],
     source: Annotated[
-        str | None, typer.Argument(help=f"{SOURCE_HELP}. Default: BeaverTails.")
+        str | None, typer.Argument(help=f"{SOURCE_HELP}. Default: BeaverTails, with --classify.")
     ] = None,
     text_column: Text = None,
     hazard_column: Hazard = None,
@@ -104,6 +104,12 @@ def build_command(
             "column, split and row options describe a source, and none is given",
             where="SOURCE",
             mend="Name the source, or leave these options out to build from BeaverTails",
+        )
+    elif classify is None:
+        raise CadaError(
+            "BeaverTails has no hazard labels",
+            where="SOURCE",
+            mend="Label it with --classify MODULE:FUNCTION, or name a file with a hazard column",
         )
     else:
         chosen, rows_where = BEAVERTAILS, dict(BEAVERTAILS_WHERE)

@@ -11,6 +11,21 @@ from cada.config.recipe import Recipe
 from cada.errors import CadaError
 
 
+class _UniqueKeys(yaml.SafeLoader):
+    """Safe YAML in which a key that is given twice is an error, not the last one's win."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """The mapping, its keys all different."""
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if str(key.value) in seen:
+                raise yaml.MarkedYAMLError(
+                    problem=f"the key {key.value!r} is given twice", problem_mark=key.start_mark
+                )
+            seen.add(str(key.value))
+        return super().construct_mapping(node, deep)
+
+
 def load_recipe(path: Path, overrides: list[str] | None = None) -> Recipe:
     """Read a recipe file and apply overrides such as `phases.0.steps=4` or `seed=1`.
 
@@ -18,7 +33,7 @@ def load_recipe(path: Path, overrides: list[str] | None = None) -> Recipe:
         CadaError: no such file, broken YAML, an unknown key or an impossible value.
     """
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        data = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeys)
     except FileNotFoundError:
         raise CadaError(
             "there is no such recipe", where=str(path), mend="The shipped ones are in recipes/"
@@ -32,7 +47,7 @@ def load_recipe(path: Path, overrides: list[str] | None = None) -> Recipe:
         where = f"{path}, line {mark.line + 1}" if mark else str(path)
         problem = getattr(error, "problem", None) or "it cannot be parsed"
         raise CadaError(
-            f"the recipe is not valid YAML: {problem}", where=where, mend="Check the indentation"
+            f"the recipe is not valid YAML: {problem}", where=where, mend="Mend that line"
         ) from error
     if not isinstance(data, dict):
         raise CadaError(

@@ -188,6 +188,11 @@ class Phase(_Section):
             raise ValueError(
                 f"kl.estimator {self.kl.estimator} needs on-policy tokens; use `exact` here"
             )
+        if self.kl.beta and self.kl.place == "loss" and self.kl.estimator == "k1":
+            raise ValueError(
+                "kl.estimator k1 in the loss has a gradient of mean zero; use exact, or kl.place "
+                "`reward`"
+            )
         if self.kl.place == "reward" and self.kl.estimator != "k1":
             raise ValueError("kl.place `reward` takes the estimator k1 alone")
         return self

@@ -71,12 +71,15 @@ def canary_loss(
     policy: Policy, prompter: Prompter, pairs: list[tuple[str, str]], tokens: int
 ) -> CanaryLoss:
     """Loss of every answer (its stop token included), `tokens` a forward pass."""
+    # The tokenizer's own end of turn; a generation config may list others before it.
+    own = policy.tokenizer.eos_token_id
+    stop = own if own in policy.stop_ids else policy.stop_ids[0]
     samples = []
     for index, (question, reply) in enumerate(pairs):
         request = Request(f"canary-{index}", question, False, None, "canary")
         prompt = prompter.prompt(request, "none", 0)
         ids = policy.tokenizer(reply, add_special_tokens=False)["input_ids"]
-        completion = (*ids, policy.stop_ids[0])
+        completion = (*ids, stop)
         zeros = (0.0,) * len(completion)
         rollout = Rollout(request.id, "none", prompt.ids, completion, zeros, reply, "stop")
         samples.append(Sample(index, prompt, rollout, None))
@@ -86,8 +89,8 @@ def canary_loss(
         losses = -completion_stats(policy, batch, 1.0).logprob
         at = 0
         for sample in batch:
-            own = losses[at : at + len(sample.rollout.completion_ids)]
-            mean[sample.group], first[sample.group] = float(own.mean()), float(own[0])
-            at += len(own)
+            each = losses[at : at + len(sample.rollout.completion_ids)]
+            mean[sample.group], first[sample.group] = float(each.mean()), float(each[0])
+            at += len(each)
     order = range(len(samples))
     return CanaryLoss(tuple(mean[i] for i in order), tuple(first[i] for i in order))

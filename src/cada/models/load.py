@@ -62,6 +62,8 @@ def load_policy(
         CadaError: the model is missing, has no chat template or has no stop token.
     """
     place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    if place.type == "cuda" and not torch.cuda.is_available():
+        raise CadaError("there is no CUDA device", where="device", mend="Use cpu, or leave it out")
     kind = dtype or (torch.bfloat16 if place.type == "cuda" else torch.float32)
     model, tokenizer = _read(source, kind)
     if not tokenizer.chat_template:

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import torch
 
 from cada.casebook.loader import load_casebook
+from cada.casebook.schema import Casebook
 from cada.config.recipe import Recipe
 from cada.errors import CadaError
 from cada.evaluation.canary import load_pairs
@@ -22,7 +23,7 @@ from cada.evaluation.sets import Measurement, measure
 from cada.files import write_json, write_text
 from cada.judging.refusal import RefusalJudge
 from cada.models.load import load_policy, save_policy
-from cada.pipelines.run_folder import open_run, write_environment
+from cada.pipelines.run_folder import check_run, open_run, write_environment
 from cada.reporting.card import model_card
 from cada.reporting.load import load_run
 from cada.reporting.report import write_report
@@ -73,17 +74,19 @@ def align(recipe: Recipe, watcher: Watcher) -> Outcome:
     casebook = load_casebook(recipe.casebook)
     train = [r for source in recipe.requests.train for r in load_requests(source, casebook)]
     what = _measurement(recipe, casebook)
-    folder = open_run(recipe)
+    for request in [*train, *(r for requests in what.sets.values() for r in requests)]:
+        _check_hazard(request, casebook, recipe.prompting.cases)
+    folder = check_run(recipe)
     report = folder / "report.html"
     if report.exists():
         log.info("%s is finished", folder)
         return Outcome(folder, report)
-    write_environment(folder, recipe, torch.get_num_threads())
-
     watcher.stage(f"loading {recipe.model}")
     # Full fine-tuning keeps float32 weights: bfloat16 would round the paper's small steps away.
     kind = torch.float32 if recipe.lora is None else None
     policy = load_policy(recipe.model, lora=recipe.lora, device=recipe.device, dtype=kind)
+    open_run(recipe)
+    write_environment(folder, recipe, torch.get_num_threads())
     prompter = Prompter(casebook, recipe.prompting, policy.tokenizer, policy.system_role)
     judge = RefusalJudge()
 
@@ -110,7 +113,24 @@ def align(recipe: Recipe, watcher: Watcher) -> Outcome:
     return Outcome(folder, report)
 
 
-def _measurement(recipe: Recipe, casebook: Any) -> Measurement:
+def _check_hazard(request: Request, casebook: Casebook, cases: int) -> None:
+    """See that the casebook has the request's hazard, with cases enough for a pack.
+
+    Raises:
+        CadaError: it has not.
+    """
+    known = {h.id: len(h.cases) for h in casebook.hazards}
+    if request.hazard is not None and known.get(request.hazard, 0) < cases:
+        there = known.get(request.hazard)
+        what = f"has {there} cases" if there else "is not there"
+        raise CadaError(
+            f"hazard {request.hazard!r} of request {request.id!r} {what}, and a pack takes {cases}",
+            where=f"casebook {casebook.name!r}",
+            mend="Add it to the casebook, use other request sources, or set prompting.cases",
+        )
+
+
+def _measurement(recipe: Recipe, casebook: Casebook) -> Measurement:
     """The sets and modes of the before/after table, read before anything slow begins."""
     sets: dict[str, list[Request]] = {}
     for source in recipe.requests.evaluate:

@@ -66,7 +66,14 @@ def evaluate(job: Evaluation, out: Path | None, watcher: Watcher) -> list[Row]:
     for source in job.sources:
         limited = source.model_copy(update={"limit": job.limit}) if job.limit else source
         requests = load_requests(limited, casebook, None if source.embedded else job.where)
-        sets.setdefault(source_name(source), []).extend(requests)
+        name = source_name(source)
+        if name in sets:
+            raise CadaError(
+                f"two request sources are called {name!r}",
+                where="--requests",
+                mend="Rename one of the files",
+            )
+        sets[name] = requests
     if job.canary:
         load_pairs(job.canary)
     if out is not None:

@@ -18,18 +18,17 @@ from cada.files import write_json, write_text
 _PACKAGES = ("cada-align", "torch", "transformers", "accelerate", "peft", "datasets", "gguf")
 
 
-def open_run(recipe: Recipe) -> Path:
-    """Make the run's folder, or open it when it holds the same run.
+def check_run(recipe: Recipe) -> Path:
+    """The run's folder, seen to be free or to hold the same run; nothing is written.
 
     Raises:
         CadaError: the folder holds another run, or files that are no run.
     """
     folder = Path(recipe.output)
     config = folder / "config.yaml"
-    text = dump_recipe(recipe)
     if config.exists():
         there = yaml.safe_load(config.read_text(encoding="utf-8"))
-        differing = _differences(there, yaml.safe_load(text))
+        differing = _differences(there, yaml.safe_load(dump_recipe(recipe)))
         if differing:
             shown = ", ".join(differing[:3]) + (" …" if len(differing) > 3 else "")
             raise CadaError(
@@ -44,8 +43,14 @@ def open_run(recipe: Recipe) -> Path:
             where=str(folder),
             mend="Choose another place with output=FOLDER",
         )
-    write_text(config, text)
     return folder
+
+
+def open_run(recipe: Recipe) -> None:
+    """Make the run's folder by writing its resolved recipe."""
+    config = Path(recipe.output) / "config.yaml"
+    if not config.exists():
+        write_text(config, dump_recipe(recipe))
 
 
 def write_environment(folder: Path, recipe: Recipe, threads: int) -> None:
