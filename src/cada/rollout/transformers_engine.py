@@ -91,8 +91,8 @@ class _Row:
     logprobs: list[float] = field(default_factory=list)
 
 
-class SharedEngine:
-    """Samples with shared prefixes (see `cada.models.shared_prefix`)."""
+class _Engine:
+    """What both engines hold: a policy, how many rows go at once, and whom to tell."""
 
     def __init__(
         self, policy: Policy, rows_per_batch: int = 128, progress: Progress | None = None
@@ -101,6 +101,10 @@ class SharedEngine:
         self.rows_per_batch = rows_per_batch
         self.progress = progress
         self.encoder = Encoder(policy.tokenizer)
+
+
+class SharedEngine(_Engine):
+    """Samples with shared prefixes (see `cada.models.shared_prefix`)."""
 
     @torch.no_grad()
     def generate(
@@ -182,16 +186,8 @@ class SharedEngine:
         return _finish(row.prompt, row.tokens, row.logprobs, self.policy, self.encoder)
 
 
-class PlainEngine:
+class PlainEngine(_Engine):
     """Samples with transformers' `generate`; every model, no sharing."""
-
-    def __init__(
-        self, policy: Policy, rows_per_batch: int = 128, progress: Progress | None = None
-    ) -> None:
-        self.policy = policy
-        self.rows_per_batch = rows_per_batch
-        self.progress = progress
-        self.encoder = Encoder(policy.tokenizer)
 
     @torch.no_grad()
     def generate(
