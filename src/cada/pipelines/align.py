@@ -27,7 +27,7 @@ from cada.pipelines.run_folder import check_run, open_run, write_environment
 from cada.reporting.card import model_card
 from cada.reporting.load import load_run
 from cada.reporting.report import write_report
-from cada.requests.sources import load_requests, source_name
+from cada.requests.sources import load_requests, load_sets
 from cada.requests.types import Request
 from cada.rollout.prompts import Prompter
 from cada.training.trainer import Trainer
@@ -132,16 +132,7 @@ def _check_hazard(request: Request, casebook: Casebook, cases: int) -> None:
 
 def _measurement(recipe: Recipe, casebook: Casebook) -> Measurement:
     """The sets and modes of the before/after table, read before anything slow begins."""
-    sets: dict[str, list[Request]] = {}
-    for source in recipe.requests.evaluate:
-        name = source_name(source)
-        if name in sets:
-            raise CadaError(
-                f"two evaluation sources are called {name!r}",
-                where="requests.evaluate",
-                mend="Give each one a name of its own",
-            )
-        sets[name] = load_requests(source, casebook)
+    sets = load_sets(recipe.requests.evaluate, casebook)
     options = recipe.evaluation
     if options.canary:
         load_pairs(options.canary)

@@ -17,8 +17,7 @@ from cada.evaluation.sets import Measurement, measure
 from cada.files import write_json, write_text
 from cada.judging.refusal import RefusalJudge
 from cada.models.load import load_policy
-from cada.requests.sources import load_requests, source_name
-from cada.requests.types import Request
+from cada.requests.sources import load_sets
 from cada.rollout.prompts import Prompter
 
 
@@ -62,18 +61,8 @@ def evaluate(job: Evaluation, out: Path | None, watcher: Watcher) -> list[Row]:
         CadaError: bad input, or an `out` that holds another evaluation.
     """
     casebook = load_casebook(job.casebook)
-    sets: dict[str, list[Request]] = {}
-    for source in job.sources:
-        limited = source.model_copy(update={"limit": job.limit}) if job.limit else source
-        requests = load_requests(limited, casebook, None if source.embedded else job.where)
-        name = source_name(source)
-        if name in sets:
-            raise CadaError(
-                f"two request sources are called {name!r}",
-                where="--requests",
-                mend="Rename one of the files",
-            )
-        sets[name] = requests
+    limit = {"limit": job.limit} if job.limit else {}
+    sets = load_sets([s.model_copy(update=limit) for s in job.sources], casebook, job.where)
     if job.canary:
         load_pairs(job.canary)
     if out is not None:

@@ -65,6 +65,29 @@ def load_texts(source: RequestSource) -> list[str]:
     return [row[column].strip() for _, row in rows]
 
 
+def load_sets(
+    sources: Sequence[RequestSource],
+    casebook: Casebook | None = None,
+    where: Mapping[str, bool | int | str] | None = None,
+) -> dict[str, list[Request]]:
+    """Each source's requests under its name; `where` filters all but the embedded set.
+
+    Raises:
+        CadaError: two sources share a name, or one cannot be loaded.
+    """
+    sets: dict[str, list[Request]] = {}
+    for source in sources:
+        name = source_name(source)
+        if name in sets:
+            raise CadaError(
+                f"two request sources are called {name!r}",
+                where="the sources to evaluate",
+                mend="Rename a file, or give each source a name in the recipe",
+            )
+        sets[name] = load_requests(source, casebook, None if source.embedded else where)
+    return sets
+
+
 def source_name(source: RequestSource) -> str:
     """What the requests' `source` says: the given name, or the file's stem, or the hub id."""
     if source.embedded:
