@@ -55,6 +55,11 @@ def parse(text: str, style: FormatStyle = FormatStyle.HEADINGS) -> Deliberation:
     return Deliberation(reasoning, response, complete=bool(reasoning and response))
 
 
+def marks_response(text: str) -> bool:
+    """Whether a line of the text begins with the final-response heading."""
+    return _FINAL.search(text) is not None
+
+
 def _heading(words: str) -> re.Pattern[str]:
     """A heading at the start of a line: `Words:`, `**Words:** ...`, or `## Words` alone."""
     emphasis = r"(?P<mark>[*_]{1,3})?"
