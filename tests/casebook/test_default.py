@@ -72,7 +72,7 @@ def test_reasoning_names_the_request_and_decides_as_the_kind_says(cases: list[Ca
     for case in cases:
         assert _content_words(case.request) & _content_words(case.reasoning), case.id
         assert ("I should decline" in case.reasoning) == (case.kind is CaseKind.REFUSE), case.id
-        assert ("I can help" in case.reasoning) == (case.kind is CaseKind.COMPLY), case.id
+        assert "I can help" not in case.reasoning + case.response, case.id
         declines = re.search(r"\b(can't|won't)\b", case.response) is not None
         assert declines == (case.kind is CaseKind.REFUSE), case.id
 
