@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from cada.config.load import dump_recipe, load_recipe, parse_recipe
-from cada.config.recipe import Phase, Recipe
+from cada.config.recipe import Recipe
 from cada.errors import CadaError
 
 MINIMAL: dict[str, Any] = {
@@ -183,14 +183,6 @@ def test_several_mistakes_are_counted() -> None:
 )
 def test_a_possible_phase(changes: dict[str, Any]) -> None:
     assert parse_recipe(with_phase(**changes), "mine.yaml").phases[0].name == "p"
-
-
-@pytest.mark.parametrize(("changes", "temperature"), [({}, 0.7), ({"positive_only": True}, 1.0)])
-def test_distillation_is_learnt_at_temperature_one(
-    changes: dict[str, Any], temperature: float
-) -> None:
-    data = with_phase(temperature=0.7, **changes)["phases"][0]
-    assert Phase.model_validate(data).loss_temperature == temperature
 
 
 def test_broken_yaml_is_told_with_its_line(tmp_path: Path) -> None:

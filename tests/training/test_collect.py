@@ -1,17 +1,29 @@
 """Which requests a step draws, and what its summary says."""
 
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import pytest
+from transformers import AutoTokenizer
 
-from cada.config.recipe import Shares
+from cada.casebook.loader import load_casebook
+from cada.config.recipe import Prompting, RewardOptions, Shares
 from cada.errors import CadaError
+from cada.judging.refusal import RefusalJudge
 from cada.judging.verdict import Outcome, Verdict
 from cada.prompting.deliberation import Deliberation
 from cada.requests.types import Request
-from cada.rollout.types import Rollout
-from cada.training.collect import Judged, RequestStream, counts, derive_seed, summarise
+from cada.rollout.prompts import Prompter
+from cada.rollout.types import Prompt, Rollout, Sampling
+from cada.training.collect import (
+    Collector,
+    Judged,
+    RequestStream,
+    counts,
+    derive_seed,
+    summarise,
+)
 from tests.training.data import phase
 from tests.training.tiny_run import requests
 
@@ -136,3 +148,67 @@ def test_a_row_is_flat() -> None:
     assert row["step"] == 3
     assert row["outcome"] == "refused"
     assert not any(isinstance(v, dict | list | tuple) for v in row.values())
+
+
+class ScriptedEngine:
+    """Answers in rounds; the first letter says for which rounds on a request is done well."""
+
+    def __init__(self) -> None:
+        self.asked: list[list[str]] = []
+        self.packs: list[set[tuple[int, ...]]] = []
+
+    def generate(
+        self, prompts: list[Prompt], samples: int, sampling: Sampling, seed: int
+    ) -> list[list[Rollout]]:
+        """Good answers to requests whose number is at most the round's."""
+        turn = len(self.asked)
+        self.asked.append([p.request_id for p in prompts])
+        self.packs.append({p.pack_ids for p in prompts})
+        made = []
+        for p in prompts:
+            good = int(p.request_id) <= turn
+            text = (
+                "Analysis: A bicycle is fine to fix.\n\nFinal response: Oil the chain."
+                if good
+                else "I can't help with that."
+            )
+            finish = "length" if p.request_id == "0" and turn == 0 else "stop"
+            rollout = Rollout(p.request_id, p.mode, p.ids, (5, 2), (-1.0, -1.0), text, finish)
+            made.append([rollout] * samples)
+        return made
+
+
+def test_later_rounds_ask_again_where_nothing_is_kept(tiny_folder: Path) -> None:
+    book = load_casebook("default")
+    asked = [
+        Request(str(i), "How do I fix a bicycle?", False, "nonviolent_crimes", "test")
+        for i in range(4)
+    ]
+    engine = ScriptedEngine()
+    collector = Collector(
+        engine,
+        Prompter(book, Prompting(cases=1), AutoTokenizer.from_pretrained(tiny_folder)),
+        RefusalJudge(),
+        RewardOptions(),
+        RequestStream(asked, seed=0),
+    )
+    how = phase(
+        shares={"harmful": 0, "lookalike": 1, "ordinary": 0},
+        rollouts_per_request=2,
+        positive_only=True,
+        rounds=3,
+    )
+    judged_all, samples = collector.collect(how, 0)
+    # Request 0 is answered well at once, but cut off: only a whole answer is kept.
+    assert [sorted(ids) for ids in engine.asked] == [
+        ["0", "1", "2", "3"],
+        ["0", "1", "2", "3"],
+        ["2", "3"],
+    ]
+    assert len(engine.packs[0] | engine.packs[1] | engine.packs[2]) > 1
+    kept = {s.rollout.request_id for s in samples if s.kept}
+    assert kept == {"0", "1", "2"}
+    groups = {(s.rollout.request_id, s.group) for s in samples}
+    assert len(groups) == len({g for _, g in groups}) == 4
+    assert len(judged_all) == len(samples) == 2 * (4 + 4 + 2)
+    assert [j.rollout for j in judged_all] == [s.rollout for s in samples]

@@ -73,6 +73,16 @@ def test_the_gradient_is_clipped_and_its_norm_reported_unclipped() -> None:
     assert float(length) == pytest.approx(0.01, rel=1e-3)
 
 
+def test_distillation_asks_for_the_samples_at_their_own_temperature() -> None:
+    how = phase(
+        loss_context="bare", positive_only=True, advantage="reward", temperature=0.5, minibatch=4
+    )
+    kept = [s.with_advantage(1.0) for s in SAMPLES]
+    expected = -completion_stats(policy_of(tiny_llama().double()), kept, 0.5).logprob.mean()
+    result, _ = step(policy_of(tiny_llama().double()), how, samples=kept)
+    assert result.loss == pytest.approx(float(expected.detach()), rel=1e-7)
+
+
 def test_a_step_along_the_gradient_makes_what_paid_off_likelier() -> None:
     policy = policy_of(tiny_llama())
     before = completion_stats(policy, SAMPLES, 1.0).logprob.detach()

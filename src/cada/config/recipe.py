@@ -116,7 +116,12 @@ class Phase(_Section):
     rollouts_per_request: int = Field(default=4, ge=1, description="Completions a request (G).")
     shares: Shares = Field(default_factory=Shares, description="Which requests a step draws.")
     max_tokens: int = Field(default=96, ge=1, description="Longest completion, in tokens.")
-    temperature: float = Field(default=1.0, gt=0, description="Sampling temperature.")
+    temperature: float = Field(
+        default=1.0,
+        gt=0,
+        description="Of sampling and of the loss, which asks the policy for the same outputs at "
+        "the same temperature: distilling cool samples then does not sharpen it.",
+    )
     top_p: float = Field(default=1.0, gt=0, le=1, description="1 samples from the policy itself.")
     advantage: Literal["batch", "group", "leave_one_out", "reward"] = Field(
         default="batch",
@@ -126,10 +131,16 @@ class Phase(_Section):
     positive_only: bool = Field(
         default=False,
         description="Learn only from whole rollouts with reward +1 (distillation); safe "
-        "off-policy. The loss is then taken at temperature 1.",
+        "off-policy.",
     )
     keep_per_request: int | None = Field(
         default=None, ge=1, description="At most so many positive rollouts a request are kept."
+    )
+    rounds: int = Field(
+        default=1,
+        ge=1,
+        description="Rounds of sampling in a step. A later one samples again, under other cases, "
+        "for the requests that have no rollout to keep yet; needs positive_only.",
     )
     ratio_clip: float | None = Field(
         default=None,
@@ -162,11 +173,6 @@ class Phase(_Section):
         same = self.loss_context == "cases" or self.rollout_mode is RolloutMode.NONE
         return same and self.top_p == 1 and self.minibatch is None and self.epochs == 1
 
-    @property
-    def loss_temperature(self) -> float:
-        """The temperature of the loss's log-probabilities: the sampler's, or 1 to distil."""
-        return 1.0 if self.positive_only else self.temperature
-
     @model_validator(mode="after")
     def _possible(self) -> "Phase":
         batch = self.requests_per_step * self.rollouts_per_request
@@ -175,6 +181,10 @@ class Phase(_Section):
                 f"minibatch {self.minibatch} does not divide the batch of {batch} rollouts "
                 f"({self.requests_per_step} requests × {self.rollouts_per_request})"
             )
+        if not self.positive_only:
+            idle = {"rounds": self.rounds > 1, "keep_per_request": self.keep_per_request}
+            if found := [name for name, given in idle.items() if given]:
+                raise ValueError(f"{found[0]} acts in distillation alone: set positive_only: true")
         if self.advantage in ("group", "leave_one_out") and self.rollouts_per_request < 2:
             raise ValueError(f"advantage {self.advantage} needs rollouts_per_request of 2 or more")
         if not self.on_policy and not self.positive_only and self.ratio_clip is None:

@@ -41,16 +41,11 @@ def centre(samples: list[Sample], how: Centre) -> list[Sample]:
 
 
 def only_positive(samples: list[Sample], keep_per_request: int | None) -> list[Sample]:
-    """The whole samples with reward +1, each with advantage 1, the first few of each request.
-
-    A completion that was cut off at the token limit is left out: learning from it would teach the
-    model not to stop.
-    """
+    """The samples to distil, each with advantage 1: the first few of each request."""
     kept: dict[int, int] = defaultdict(int)
     done = []
     for s in samples:
-        whole = s.reward == 1 and s.rollout.finish_reason == "stop"
-        if whole and (keep_per_request is None or kept[s.group] < keep_per_request):
+        if s.kept and (keep_per_request is None or kept[s.group] < keep_per_request):
             kept[s.group] += 1
             done.append(s.with_advantage(1.0))
     return done

@@ -3,7 +3,7 @@
 import hashlib
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 from typing import Any
 
@@ -119,24 +119,43 @@ class Collector:
         self.stream = stream
 
     def collect(self, phase: Phase, step: int) -> tuple[list[Judged], list[Sample]]:
-        """Step `step` (from 0) of a phase: what was judged, and samples without advantages yet."""
-        seed = derive_seed(self.stream.seed, phase.name, step)
+        """Step `step` (from 0) of a phase: what was judged, and samples without advantages yet.
+
+        Later rounds (`phase.rounds`) sample again, under other cases, for the requests that have
+        no rollout to keep so far.
+        """
         requests = self.stream.draw(phase, step)
+        groups: dict[int, list[tuple[Judged, Sample]]] = {i: [] for i in range(len(requests))}
+        for turn in range(phase.rounds):
+            parts = (turn,) if turn else ()
+            seed = derive_seed(self.stream.seed, phase.name, step, *parts)
+            left = [i for i, found in groups.items() if not any(s.kept for _, s in found)]
+            made = self._sample(phase, [requests[i] for i in left], seed)
+            for index, pairs in zip(left, made, strict=True):
+                groups[index] += [(j, replace(s, group=index)) for j, s in pairs]
+        pairs = [pair for found in groups.values() for pair in found]
+        return [j for j, _ in pairs], [s for _, s in pairs]
+
+    def _sample(
+        self, phase: Phase, requests: list[Request], seed: int
+    ) -> list[list[tuple[Judged, Sample]]]:
+        """One round: every request's rollouts, judged, with the context of their loss."""
         mode = str(phase.rollout_mode)
         prompts = [self.prompter.prompt(r, mode, seed, sampling=True) for r in requests]
         sampling = Sampling(phase.max_tokens, phase.temperature, phase.top_p)
         groups = self.engine.generate(prompts, phase.rollouts_per_request, sampling, seed)
-        judged, samples = [], []
+        made = []
         for index, (request, prompt, rollouts) in enumerate(
             zip(requests, prompts, groups, strict=True)
         ):
             bare = phase.loss_context == "bare"
             context = self.prompter.prompt(request, "none", seed) if bare else prompt
-            for rollout in rollouts:
-                item = judge_rollout(request, rollout, self.prompter, self.judge, self.options)
-                judged.append(item)
-                samples.append(Sample(index, context, rollout, item.reward))
-        return judged, samples
+            items = [
+                judge_rollout(request, rollout, self.prompter, self.judge, self.options)
+                for rollout in rollouts
+            ]
+            made.append([(i, Sample(index, context, i.rollout, i.reward)) for i in items])
+        return made
 
 
 def judge_rollout(

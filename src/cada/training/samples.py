@@ -19,6 +19,14 @@ class Sample:
     reward: float | None
     advantage: float = 0.0
 
+    @property
+    def kept(self) -> bool:
+        """Whether distillation learns from it: reward +1, and not cut off at the token limit.
+
+        Learning from a cut completion would teach the model not to stop.
+        """
+        return self.reward == 1 and self.rollout.finish_reason == "stop"
+
     def with_advantage(self, value: float) -> "Sample":
         """The same sample with this advantage."""
         return replace(self, advantage=value)

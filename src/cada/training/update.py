@@ -102,7 +102,7 @@ def update(
     loss_sum, entropy, kl, count = 0.0, 0.0, 0.0, 0
     for batch in microbatches(samples, tokens):
         with accelerator.autocast():
-            stats = completion_stats(policy, batch, phase.loss_temperature, reference)
+            stats = completion_stats(policy, batch, phase.temperature, reference)
             loss = policy_loss(batch, stats, phase, norm)
         accelerator.backward(loss)
         loss_sum += float(loss.detach())
