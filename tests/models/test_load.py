@@ -219,6 +219,30 @@ def test_a_saved_adapter_loads_as_the_adapted_model(tiny_folder: Path, tmp_path:
     torch.testing.assert_close(logits(loaded.model), logits(policy.model))
 
 
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("adapter_config.json", b"{not json"),
+        ("adapter_config.json", b"[]"),
+        ("adapter_config.json", b"{}"),
+        ("adapter_model.safetensors", b"cut off"),
+        ("adapter_model.safetensors", None),
+    ],
+)
+def test_a_damaged_adapter_is_told(
+    tiny_folder: Path, tmp_path: Path, name: str, content: bytes | None
+) -> None:
+    policy = load_policy(str(tiny_folder), lora=Lora(rank=2, alpha=4))
+    save_policy(policy, tmp_path / "out", merge=False)
+    if content is None:
+        (tmp_path / "out" / name).unlink()
+    else:
+        (tmp_path / "out" / name).write_bytes(content)
+    with pytest.raises(CadaError, match="could not be loaded") as error:
+        load_policy(str(tmp_path / "out"))
+    one_line(error, str(tmp_path / "out"))
+
+
 def test_a_disk_that_runs_full_leaves_nothing_half_written(
     tiny_folder: Path, tmp_path: Path, small_files: None
 ) -> None:

@@ -108,6 +108,15 @@ def test_align_leaves_a_whole_run_and_a_model_that_can_be_used(recipe: Path) -> 
     assert "seed" in other
 
 
+def test_a_foreign_config_that_cannot_be_read_is_told_and_left_alone(recipe: Path) -> None:
+    config = recipe.parent / "foreign" / "config.yaml"
+    config.parent.mkdir()
+    config.write_text("a: [1\n")
+    told = one_line(cada("align", recipe, f"output={config.parent}"))
+    assert "config.yaml cannot be read" in told
+    assert config.read_text() == "a: [1\n"
+
+
 @pytest.mark.slow
 def test_a_run_killed_while_training_ends_with_the_same_weights(recipe: Path) -> None:
     whole = recipe.parent / "whole"

@@ -27,8 +27,7 @@ def check_run(recipe: Recipe) -> Path:
     folder = Path(recipe.output)
     config = folder / "config.yaml"
     if config.exists():
-        there = yaml.safe_load(config.read_text(encoding="utf-8"))
-        differing = _differences(there, yaml.safe_load(dump_recipe(recipe)))
+        differing = _differences(_read(config), yaml.safe_load(dump_recipe(recipe)))
         if differing:
             shown = ", ".join(differing[:3]) + (" …" if len(differing) > 3 else "")
             raise CadaError(
@@ -67,6 +66,17 @@ def write_environment(folder: Path, recipe: Recipe, threads: int) -> None:
             "threads": threads,
         },
     )
+
+
+def _read(config: Path) -> Any:
+    try:
+        return yaml.safe_load(config.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise CadaError(
+            "the folder's config.yaml cannot be read, so that nothing tells which run it holds",
+            where=str(config),
+            mend="Choose another place with output=FOLDER, or remove the folder",
+        ) from error
 
 
 def _differences(a: Any, b: Any, path: str = "") -> list[str]:
