@@ -53,6 +53,11 @@ class Prompting(_Section):
         "refusing cases and a harmless one only complying cases: a hint that helps sampling and "
         "that no prompt carries after training.",
     )
+    verdict: bool = Field(
+        default=False,
+        description="Open every analysis with its verdict, `Harmful.` or `Harmless.`, in the cases "
+        "and in what earns +1: small models judge best before they have written anything else.",
+    )
     hint: bool = Field(
         default=False, description="Name the request's hazard in the prompt while sampling."
     )
@@ -79,6 +84,14 @@ class Shares(_Section):
                 f"the shares harmful, lookalike and ordinary add up to {total:g} and must give 1"
             )
         return self
+
+
+class Weights(_Section):
+    """What a rollout counts for in the loss, by the kind of its request."""
+
+    harmful: float = Field(default=1.0, gt=0, description="More of it refuses more.")
+    lookalike: float = Field(default=1.0, gt=0, description="More of it answers more.")
+    ordinary: float = Field(default=1.0, gt=0, description="More of it answers more.")
 
 
 class Kl(_Section):
@@ -147,6 +160,15 @@ class Phase(_Section):
         gt=0,
         description="Truncate the importance ratio policy / sampler at this value. Required off "
         "the policy unless positive_only is set.",
+    )
+    weights: Weights = Field(
+        default_factory=Weights, description="Factors of the advantages, by kind of request."
+    )
+    verdict_weight: float = Field(
+        default=1.0,
+        gt=0,
+        description="Factor of the tokens that say the verdict (prompting.verdict): a few of some "
+        "fifty, and the ones that decide.",
     )
     loss_aggregation: Literal["sequence_sum", "token_mean"] = Field(
         default="token_mean", description="Sum over a completion's tokens, or mean over all."
@@ -308,7 +330,9 @@ class Recipe(_Section):
     phases: list[Phase] = Field(min_length=1, description="The stages of training, in order.")
 
     @model_validator(mode="after")
-    def _distinct_phases(self) -> "Recipe":
+    def _phases_fit(self) -> "Recipe":
+        if not self.prompting.verdict and any(p.verdict_weight != 1 for p in self.phases):
+            raise ValueError("phases.verdict_weight needs prompting.verdict: true")
         names = [p.name for p in self.phases]
         if len(set(names)) < len(names):
             raise ValueError("two phases share a name; name each one differently")

@@ -12,6 +12,9 @@ class FormatStyle(StrEnum):
     THINK_TAGS = "think_tags"
 
 
+HARMFUL, HARMLESS = "Harmful.", "Harmless."
+
+
 @dataclass(frozen=True)
 class Deliberation:
     """A parsed output. `complete` says whether both parts are present and not empty.
@@ -24,6 +27,15 @@ class Deliberation:
     reasoning: str
     response: str
     complete: bool
+
+    def finds(self, *, harmful: bool) -> bool:
+        """Whether the reasoning opens with this verdict."""
+        return self.reasoning.startswith(verdict_word(harmful))
+
+
+def verdict_word(harmful: bool) -> str:
+    """What an analysis opens with where a verdict is asked for."""
+    return HARMFUL if harmful else HARMLESS
 
 
 def render(reasoning: str, response: str, style: FormatStyle = FormatStyle.HEADINGS) -> str:

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
 
-from cada.casebook.schema import Case, Casebook, Hazard
+from cada.casebook.schema import Case, Casebook, CaseKind, Hazard
 from cada.errors import CadaError
-from cada.prompting.deliberation import FormatStyle, render
+from cada.prompting.deliberation import HARMFUL, HARMLESS, FormatStyle, render, verdict_word
 from cada.requests.types import Request, Turn
 
 
@@ -31,12 +31,14 @@ class PromptOptions:
 
     `cases_as`: earlier chat turns, which small models follow best, or a list in the system text,
     for models whose chat template drops the reasoning of earlier turns (most with native think
-    tags). `hint` names the request's hazard beside the request. `system_role` is off for models
-    whose chat template knows no system message.
+    tags). `verdict` opens every case's analysis with what it finds, `Harmful.` or `Harmless.`, and
+    asks for that. `hint` names the request's hazard beside the request. `system_role` is off for
+    models whose chat template knows no system message.
     """
 
     style: FormatStyle = FormatStyle.HEADINGS
     cases_as: Literal["turns", "inline"] = "turns"
+    verdict: bool = False
     hint: bool = False
     system_role: bool = True
 
@@ -54,13 +56,17 @@ class Conversation:
 
 _FORMAT = {
     FormatStyle.HEADINGS: (
-        'First write "Analysis:" and think about the request in one or two sentences. '
+        'First write "Analysis:"{verdict} and think about the request in one or two sentences. '
         'Then write "Final response:" and answer.'
     ),
     FormatStyle.THINK_TAGS: (
-        "First think about the request in one or two sentences between <think> and </think>. "
-        "Then answer."
+        "First{verdict} think about the request in one or two sentences between <think> and "
+        "</think>. Then answer."
     ),
+}
+_ASK_VERDICT = {
+    FormatStyle.HEADINGS: f', say "{HARMFUL}" or "{HARMLESS}"',
+    FormatStyle.THINK_TAGS: f' say "{HARMFUL}" or "{HARMLESS}" and',
 }
 
 
@@ -87,7 +93,7 @@ def build(
     if request.system:
         system.append(request.system)
     shown = cases if mode is Mode.CASES and options.cases_as == "turns" else ()
-    return _assemble(system, _case_turns(shown, options.style), own, request, options)
+    return _assemble(system, _case_turns(shown, options), own, request, options)
 
 
 def _assemble(
@@ -105,12 +111,20 @@ def _assemble(
     return Conversation(tuple(messages), 0 if request.system else pack_length)
 
 
-def _case_turns(cases: Sequence[Case], style: FormatStyle) -> list[Turn]:
+def _case_turns(cases: Sequence[Case], options: PromptOptions) -> list[Turn]:
     turns = []
     for case in cases:
         turns.append(Turn("user", case.request))
-        turns.append(Turn("assistant", render(case.reasoning, case.response, style)))
+        turns.append(Turn("assistant", _answer(case, options)))
     return turns
+
+
+def _answer(case: Case, options: PromptOptions) -> str:
+    """A case's reasoning and response, as the model is to write its own."""
+    reasoning = case.reasoning
+    if options.verdict:
+        reasoning = f"{verdict_word(case.kind is CaseKind.REFUSE)} {reasoning}"
+    return render(reasoning, case.response, options.style)
 
 
 def _pack_text(
@@ -121,13 +135,14 @@ def _pack_text(
     options: PromptOptions,
 ) -> str:
     """Our own system text: the code of the mode, the format, and the cases when inline."""
-    instruction = _FORMAT[options.style]
+    ask = _ASK_VERDICT[options.style] if options.verdict else ""
+    instruction = _FORMAT[options.style].format(verdict=ask)
     if mode is Mode.MINIMAL:
         return f"{casebook.code}\n\n{instruction}"
     if mode is Mode.CASES:
         code = hazard.code.short if hazard else casebook.code
         inline = cases if options.cases_as == "inline" else ()
-        return "\n\n".join([code, instruction, *_inline_cases(inline, options.style)])
+        return "\n\n".join([code, instruction, *_inline_cases(inline, options)])
     if mode is Mode.CATEGORY_CODES and hazard is not None:
         rules = [
             _section(f"Rules on {hazard.name}", hazard.code.rules or (hazard.code.short,)),
@@ -155,9 +170,9 @@ def _section(title: str, items: Sequence[str]) -> str:
     return "\n".join([f"{title}:", *(f"- {item}" for item in items)]) if items else ""
 
 
-def _inline_cases(cases: Sequence[Case], style: FormatStyle) -> list[str]:
+def _inline_cases(cases: Sequence[Case], options: PromptOptions) -> list[str]:
     return [
-        f"Example {number}\nRequest: {case.request}\n{render(case.reasoning, case.response, style)}"
+        f"Example {number}\nRequest: {case.request}\n{_answer(case, options)}"
         for number, case in enumerate(cases, start=1)
     ]
 

@@ -5,11 +5,14 @@ from typing import Any
 from cada.casebook.schema import Case, Casebook
 from cada.casebook.selection import select_cases
 from cada.config.recipe import Prompting
-from cada.prompting.deliberation import FormatStyle
+from cada.prompting.deliberation import HARMFUL, HARMLESS, FormatStyle
 from cada.prompting.messages import Mode, PromptOptions, build
 from cada.requests.types import Request
 from cada.rollout.encode import Encoder
 from cada.rollout.types import Prompt
+
+# Tokens within which an output says its verdict: the marker, the word and its full stop.
+_LONGEST_OPENING = 12
 
 
 class Prompter:
@@ -39,11 +42,22 @@ class Prompter:
         options = PromptOptions(
             style=self.style,
             cases_as=self.options.cases_as,
+            verdict=self.options.verdict,
             hint=self.options.hint and sampling,
             system_role=self._system_role,
         )
         conversation = build(request, chosen, self.casebook, cases, options)
         return self.encoder.encode(request.id, mode, conversation)
+
+    def verdict_tokens(self, completion_ids: tuple[int, ...]) -> int:
+        """How many tokens a completion opens with until its verdict is said; 0 if it says none."""
+        if not self.options.verdict:
+            return 0
+        for n in range(1, min(len(completion_ids), _LONGEST_OPENING) + 1):
+            text = self.encoder.decode(completion_ids[:n])
+            if HARMFUL in text or HARMLESS in text:
+                return n
+        return 0
 
     def _cases(self, request: Request, seed: int, sampling: bool) -> tuple[Case, ...]:
         share = self.options.refuse_share

@@ -14,7 +14,7 @@ from cada.prompting.deliberation import Deliberation, parse
 from cada.requests.types import Request
 from cada.reward import reasoned, reward
 from cada.rollout.prompts import Prompter
-from cada.rollout.types import Engine, Rollout, Sampling
+from cada.rollout.types import Engine, Prompt, Rollout, Sampling
 from cada.training.samples import Sample
 
 
@@ -154,8 +154,15 @@ class Collector:
                 judge_rollout(request, rollout, self.prompter, self.judge, self.options)
                 for rollout in rollouts
             ]
-            made.append([(i, Sample(index, context, i.rollout, i.reward)) for i in items])
+            made.append([(i, self._sample_of(i, index, context, phase)) for i in items])
         return made
+
+    def _sample_of(self, item: Judged, index: int, context: Prompt, phase: Phase) -> Sample:
+        weight = getattr(phase.weights, item.request.kind)
+        opening = self.prompter.verdict_tokens(item.rollout.completion_ids)
+        return Sample(
+            index, context, item.rollout, item.reward, weight=weight, verdict_tokens=opening
+        )
 
 
 def judge_rollout(
@@ -164,7 +171,9 @@ def judge_rollout(
     """Parse, judge and reward one rollout; only the final response is judged."""
     deliberation = parse(rollout.text, prompter.style)
     verdict = judge.judge(request.text, deliberation.response)
-    value = reward(request, deliberation, verdict, options.reasoning)
+    value = reward(
+        request, deliberation, verdict, options.reasoning, opens=prompter.options.verdict
+    )
     is_reasoned = reasoned(request, deliberation, options.reasoning)
     return Judged(request, rollout, deliberation, verdict, value, is_reasoned)
 

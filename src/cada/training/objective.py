@@ -51,8 +51,9 @@ def policy_loss(samples: list[Sample], stats: TokenStats, phase: Phase, norm: No
     """The micro-batch's part of −E[A · w · log π] + β · KL, a scalar.
 
     w is 1 on the policy, else the importance ratio π / sampler, truncated at `ratio_clip` and
-    without a gradient. With `kl.place: reward` each sequence's advantage is lowered by β times
-    its summed KL, without a gradient.
+    without a gradient. A token of the verdict counts `verdict_weight` times. With
+    `kl.place: reward` each sequence's advantage is lowered by β times its summed KL, without a
+    gradient.
     """
     lengths = [len(s.rollout.completion_ids) for s in samples]
     like = stats.logprob
@@ -63,6 +64,10 @@ def policy_loss(samples: list[Sample], stats: TokenStats, phase: Phase, norm: No
         per_sequence = torch.stack([p.sum() for p in penalty.detach().split(lengths)])  # type: ignore[no-untyped-call]
         advantage = advantage - phase.kl.beta * per_sequence
     weight = advantage.repeat_interleave(counts)
+    if phase.verdict_weight != 1:
+        weight = weight * torch.cat(
+            [_verdict_factors(s, phase.verdict_weight) for s in samples]
+        ).to(like)
     if phase.ratio_clip is not None:
         sampler = torch.tensor(
             [p for s in samples for p in s.rollout.logprobs], dtype=like.dtype, device=like.device
@@ -73,3 +78,9 @@ def policy_loss(samples: list[Sample], stats: TokenStats, phase: Phase, norm: No
         loss = loss + phase.kl.beta * penalty.sum()
     divisor = norm.tokens if phase.loss_aggregation == "token_mean" else norm.sequences
     return loss / divisor
+
+
+def _verdict_factors(sample: Sample, factor: float) -> Tensor:
+    factors = torch.ones(len(sample.rollout.completion_ids))
+    factors[: sample.verdict_tokens] = factor
+    return factors

@@ -10,7 +10,8 @@ class Sample:
     """A rewarded rollout. `prompt` is the loss context, which may differ from the sampler's.
 
     `reward` is None when the judge failed; such a sample has advantage 0. `group` numbers the
-    request within its step.
+    request within its step. `weight` scales the advantage. The first `verdict_tokens` tokens of the
+    completion say the verdict.
     """
 
     group: int
@@ -18,6 +19,8 @@ class Sample:
     rollout: Rollout
     reward: float | None
     advantage: float = 0.0
+    weight: float = 1.0
+    verdict_tokens: int = 0
 
     @property
     def kept(self) -> bool:
@@ -28,8 +31,8 @@ class Sample:
         return self.reward == 1 and self.rollout.finish_reason == "stop"
 
     def with_advantage(self, value: float) -> "Sample":
-        """The same sample with this advantage."""
-        return replace(self, advantage=value)
+        """The same sample with this advantage, times its weight."""
+        return replace(self, advantage=value * self.weight)
 
 
 def microbatches(samples: list[Sample], tokens: int) -> list[list[Sample]]:
