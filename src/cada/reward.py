@@ -56,8 +56,8 @@ def reasoned(
     request: Request, deliberation: Deliberation, reasoning: ReasoningTest = "on_topic"
 ) -> bool:
     """Whether an output has both parts and its analysis passes the test named by `reasoning`."""
-    analysis = deliberation.reasoning
-    if not deliberation.complete or not analysis.strip():
+    analysis = deliberation.without_verdict
+    if not deliberation.complete or not analysis:
         return False
     if reasoning == "nonempty":
         return True

@@ -1,6 +1,7 @@
 """Prompt modes: what each puts before a request, and what of it is shared."""
 
 from dataclasses import replace
+from typing import Literal
 
 import pytest
 
@@ -102,6 +103,22 @@ def test_the_shared_messages_are_equal_for_all_requests_of_a_pack(
     packs = {talk.messages[: talk.pack_length] for talk in talks}
     assert len(packs) == 1
     assert packs.pop()
+
+
+@pytest.mark.parametrize("style", FormatStyle)
+@pytest.mark.parametrize("cases_as", ["turns", "inline"])
+def test_a_verdict_is_asked_for_and_opens_every_case(
+    style: FormatStyle, cases_as: Literal["turns", "inline"]
+) -> None:
+    options = PromptOptions(style=style, cases_as=cases_as)
+    plain = build(REQUEST, Mode.CASES, BOOK, CASES, options)
+    asked = build(REQUEST, Mode.CASES, BOOK, CASES, replace(options, verdict=True))
+    assert 'say "Harmful." or "Harmless."' in asked.messages[0].content
+    assert "Harmful." not in "".join(turn.content for turn in plain.messages)
+    text = "\n".join(turn.content for turn in asked.messages[: asked.pack_length])
+    for case in CASES:
+        word = "Harmful." if case.kind is CaseKind.REFUSE else "Harmless."
+        assert f"{word} {case.reasoning}" in text
 
 
 def test_minimal_holds_the_short_code_alone() -> None:

@@ -140,3 +140,17 @@ def test_a_template_without_a_preamble_shares_nothing_and_samples(tiny_folder: P
     policy = Policy(base.model, plain, "tiny", (2,), base.shared)
     done = SharedEngine(policy).generate(prompts, 1, Sampling(3), 0)
     assert [len(group[0].completion_ids) for group in done] == [3, 3]
+
+
+def test_the_tokens_of_a_verdict_are_counted(tokenizer: Any) -> None:
+    def tokens(text: str, **options: Any) -> int:
+        ids = tuple(tokenizer(text, add_special_tokens=False)["input_ids"])
+        n = prompter(tokenizer, **options).verdict_tokens(ids)
+        return len(tokenizer.decode(ids[:n]))
+
+    said = "Analysis: Harmless. A lock is picked for fun.\n\nFinal response: With a wrench."
+    assert tokens(said, verdict=True) == len("Analysis: Harmless.")
+    assert tokens(said.replace("less", "ful"), verdict=True) == len("Analysis: Harmful.")
+    assert tokens(said) == 0
+    assert tokens("Analysis: A lock.", verdict=True) == 0
+    assert tokens(said.replace("Analysis: ", "Analysis: " + "Well " * 12), verdict=True) == 0

@@ -1,5 +1,7 @@
 """Advantages against figures worked out by hand."""
 
+from dataclasses import replace
+
 import pytest
 
 from cada.training.advantage import centre, groups_without_signal, only_positive
@@ -80,3 +82,10 @@ def test_only_whole_rollouts_with_the_full_reward_are_distilled() -> None:
 def test_so_many_of_a_request_are_kept() -> None:
     samples = [sample(reward=1.0, group=g) for g in (0, 0, 0, 1)]
     assert [s.group for s in only_positive(samples, 2)] == [0, 0, 1]
+
+
+def test_a_sample_counts_by_its_weight_after_the_centring() -> None:
+    light, heavy = sample(reward=1), replace(sample(reward=0, group=1), weight=3.0)
+    assert [s.advantage for s in centre([light, heavy], "batch")] == [0.5, -1.5]
+    kept = only_positive([replace(light, weight=1.6)], None)
+    assert [s.advantage for s in kept] == [1.6]

@@ -1,5 +1,7 @@
 """The loss against figures worked out by hand, and the KL estimators against the exact value."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor
@@ -39,6 +41,15 @@ def test_token_mean_divides_by_all_tokens() -> None:
 
 def test_sequence_sum_divides_by_the_sequences() -> None:
     assert loss(phase(loss_aggregation="sequence_sum")) == pytest.approx(0.5 / 2)
+
+
+def test_the_verdicts_tokens_count_more() -> None:
+    first, second = two_samples()
+    chosen = [replace(first, verdict_tokens=1), replace(second, verdict_tokens=1)]
+    how = phase(verdict_weight=3)
+    # −(0.5·(3·(−1) − 2) − 2·3·(−0.5)) = −0.5, over three tokens.
+    assert loss(how, chosen) == pytest.approx(-0.5 / 3)
+    assert loss(how, [first, second]) == pytest.approx(0.5 / 3)
 
 
 def test_the_importance_ratio_is_truncated_and_carries_no_gradient() -> None:

@@ -32,6 +32,11 @@ class Deliberation:
         """Whether the reasoning opens with this verdict."""
         return self.reasoning.startswith(verdict_word(harmful))
 
+    @property
+    def without_verdict(self) -> str:
+        """The reasoning after its verdict, if it opens with one."""
+        return self.reasoning.removeprefix(HARMFUL).removeprefix(HARMLESS).strip()
+
 
 def verdict_word(harmful: bool) -> str:
     """What an analysis opens with where a verdict is asked for."""
