@@ -197,6 +197,7 @@ def test_later_rounds_ask_again_where_nothing_is_kept(tiny_folder: Path) -> None
         rollouts_per_request=2,
         positive_only=True,
         rounds=3,
+        weights={"lookalike": 1.5},
     )
     judged_all, samples = collector.collect(how, 0)
     # Request 0 is answered well at once, but cut off: only a whole answer is kept.
@@ -212,3 +213,7 @@ def test_later_rounds_ask_again_where_nothing_is_kept(tiny_folder: Path) -> None
     assert len(groups) == len({g for _, g in groups}) == 4
     assert len(judged_all) == len(samples) == 2 * (4 + 4 + 2)
     assert [j.rollout for j in judged_all] == [s.rollout for s in samples]
+    assert {s.weight for s in samples} == {1.5}
+    engine.asked.clear()
+    collector.collect(how.model_copy(update={"rounds": 99}), 0)
+    assert [len(ids) for ids in engine.asked] == [4, 4, 2, 1]

@@ -3,7 +3,7 @@
 import hashlib
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from random import Random
 from typing import Any
 
@@ -14,7 +14,7 @@ from cada.prompting.deliberation import Deliberation, parse
 from cada.requests.types import Request
 from cada.reward import reasoned, reward
 from cada.rollout.prompts import Prompter
-from cada.rollout.types import Engine, Prompt, Rollout, Sampling
+from cada.rollout.types import Engine, Rollout, Sampling
 from cada.training.samples import Sample
 
 
@@ -124,45 +124,45 @@ class Collector:
         Later rounds (`phase.rounds`) sample again, under other cases, for the requests that have
         no rollout to keep so far.
         """
-        requests = self.stream.draw(phase, step)
-        groups: dict[int, list[tuple[Judged, Sample]]] = {i: [] for i in range(len(requests))}
+        requests = dict(enumerate(self.stream.draw(phase, step)))
+        left = requests
+        found: list[tuple[Judged, Sample]] = []
         for turn in range(phase.rounds):
-            parts = (turn,) if turn else ()
-            seed = derive_seed(self.stream.seed, phase.name, step, *parts)
-            left = [i for i, found in groups.items() if not any(s.kept for _, s in found)]
-            made = self._sample(phase, [requests[i] for i in left], seed)
-            for index, pairs in zip(left, made, strict=True):
-                groups[index] += [(j, replace(s, group=index)) for j, s in pairs]
-        pairs = [pair for found in groups.values() for pair in found]
-        return [j for j, _ in pairs], [s for _, s in pairs]
+            seed = derive_seed(self.stream.seed, phase.name, step, *([turn] if turn else []))
+            found += self._round(phase, left, seed)
+            kept = {s.group for _, s in found if s.kept}
+            left = {i: r for i, r in requests.items() if i not in kept}
+            if not left:
+                break
+        found.sort(key=lambda pair: pair[1].group)
+        return [j for j, _ in found], [s for _, s in found]
 
-    def _sample(
-        self, phase: Phase, requests: list[Request], seed: int
-    ) -> list[list[tuple[Judged, Sample]]]:
-        """One round: every request's rollouts, judged, with the context of their loss."""
+    def _round(
+        self, phase: Phase, requests: dict[int, Request], seed: int
+    ) -> list[tuple[Judged, Sample]]:
+        """The judged rollouts of these requests, by number, each with its sample."""
         mode = str(phase.rollout_mode)
-        prompts = [self.prompter.prompt(r, mode, seed, sampling=True) for r in requests]
+        prompts = [self.prompter.prompt(r, mode, seed, sampling=True) for r in requests.values()]
         sampling = Sampling(phase.max_tokens, phase.temperature, phase.top_p)
         groups = self.engine.generate(prompts, phase.rollouts_per_request, sampling, seed)
         made = []
-        for index, (request, prompt, rollouts) in enumerate(
-            zip(requests, prompts, groups, strict=True)
+        for (number, request), prompt, rollouts in zip(
+            requests.items(), prompts, groups, strict=True
         ):
             bare = phase.loss_context == "bare"
             context = self.prompter.prompt(request, "none", seed) if bare else prompt
-            items = [
-                judge_rollout(request, rollout, self.prompter, self.judge, self.options)
-                for rollout in rollouts
-            ]
-            made.append([(i, self._sample_of(i, index, context, phase)) for i in items])
+            for rollout in rollouts:
+                item = judge_rollout(request, rollout, self.prompter, self.judge, self.options)
+                sample = Sample(
+                    number,
+                    context,
+                    rollout,
+                    item.reward,
+                    weight=getattr(phase.weights, request.kind),
+                    verdict_tokens=self.prompter.verdict_tokens(rollout.completion_ids),
+                )
+                made.append((item, sample))
         return made
-
-    def _sample_of(self, item: Judged, index: int, context: Prompt, phase: Phase) -> Sample:
-        weight = getattr(phase.weights, item.request.kind)
-        opening = self.prompter.verdict_tokens(item.rollout.completion_ids)
-        return Sample(
-            index, context, item.rollout, item.reward, weight=weight, verdict_tokens=opening
-        )
 
 
 def judge_rollout(
