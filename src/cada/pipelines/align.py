@@ -20,7 +20,7 @@ from cada.errors import CadaError
 from cada.evaluation.canary import load_pairs
 from cada.evaluation.measure import Row
 from cada.evaluation.sets import Measurement, measure
-from cada.files import write_json, write_text
+from cada.files import held, write_json, write_text
 from cada.judging.refusal import RefusalJudge
 from cada.models.load import load_policy, save_policy
 from cada.pipelines.run_folder import check_run, open_run, write_environment
@@ -67,7 +67,7 @@ def align(recipe: Recipe, watcher: Watcher) -> Outcome:
     """Align a model by the recipe.
 
     Raises:
-        CadaError: bad input, a folder that holds another run, or a full disk.
+        CadaError: bad input, a folder that holds another run or is in use, or a full disk.
     """
     if recipe.threads:
         torch.set_num_threads(recipe.threads)
@@ -86,31 +86,32 @@ def align(recipe: Recipe, watcher: Watcher) -> Outcome:
     kind = torch.float32 if recipe.lora is None else None
     policy = load_policy(recipe.model, lora=recipe.lora, device=recipe.device, dtype=kind)
     open_run(recipe)
-    write_environment(folder, recipe, torch.get_num_threads())
-    prompter = Prompter(casebook, recipe.prompting, policy.tokenizer, policy.system_role)
-    judge = RefusalJudge()
+    with held(folder):
+        write_environment(folder, recipe, torch.get_num_threads())
+        prompter = Prompter(casebook, recipe.prompting, policy.tokenizer, policy.system_role)
+        judge = RefusalJudge()
 
-    def rows(label: str) -> list[Row]:
-        answers = folder / f"answers-{label}.jsonl"
-        return measure(policy, prompter, judge, what, label, answers, watcher.measured)
+        def rows(label: str) -> list[Row]:
+            answers = folder / f"answers-{label}.jsonl"
+            return measure(policy, prompter, judge, what, label, answers, watcher.measured)
 
-    watcher.stage("measuring the model before training")
-    before = rows("before")
-    watcher.stage("training")
-    trainer = Trainer(recipe, policy, prompter, judge, train, folder, watcher.within_step)
-    progress = trainer.train(watcher.trained)
-    watcher.stage("saving the model")
-    save_policy(policy, folder / "model", merge=recipe.merge_lora)
-    watcher.stage("measuring the model after training")
-    after = rows("after")
-    write_json(
-        folder / "evaluation.json",
-        {"stopped": progress.stopped, "rows": [r.as_dict() for r in before + after]},
-    )
-    write_text(folder / "model" / "README.md", model_card(load_run(folder)))
-    write_report(folder)
-    trainer.clear_state()
-    return Outcome(folder, report)
+        watcher.stage("measuring the model before training")
+        before = rows("before")
+        watcher.stage("training")
+        trainer = Trainer(recipe, policy, prompter, judge, train, folder, watcher.within_step)
+        progress = trainer.train(watcher.trained)
+        watcher.stage("saving the model")
+        save_policy(policy, folder / "model", merge=recipe.merge_lora)
+        watcher.stage("measuring the model after training")
+        after = rows("after")
+        write_json(
+            folder / "evaluation.json",
+            {"stopped": progress.stopped, "rows": [r.as_dict() for r in before + after]},
+        )
+        write_text(folder / "model" / "README.md", model_card(load_run(folder)))
+        write_report(folder)
+        trainer.clear_state()
+        return Outcome(folder, report)
 
 
 def _check_hazard(request: Request, casebook: Casebook, cases: int) -> None:
