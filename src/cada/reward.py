@@ -7,15 +7,15 @@
 
 The row for harmful requests is the paper's (section on the reward; partial and unrelated are ours
 where it is silent). The row for benign requests is our extension. "With reasoning" also asks that
-the output gives its final response once, and to a benign request one that says something: policies
-of few parameters fall into repeating the marker or the analysis, and would learn it.
+no marker comes twice, and that the response to a benign request says something and is not the
+analysis over again: policies of few parameters fall into repeating, and would learn it.
 """
 
 from typing import Literal
 
 from cada.judging.verdict import Outcome, Verdict
-from cada.prompting.deliberation import Deliberation, marks_response
-from cada.prompting.words import copies, names_content_word
+from cada.prompting.deliberation import Deliberation
+from cada.prompting.words import copies, names_content_word, restates, says_something
 from cada.requests.types import Request
 
 ReasoningTest = Literal["nonempty", "on_topic"]
@@ -33,9 +33,9 @@ def reward(
 
     `reasoning` says what counts as reasoned. `nonempty` is the paper's test, which any filler
     passes. `on_topic`, the default for that reason, also asks that the analysis names a content
-    word of the request and is no mere copy of it, that the final response comes once, and that one
-    to a benign request has a word which neither the request nor the analysis has. `opens` asks that
-    the analysis opens with the right verdict (`prompting.verdict`).
+    word of the request and is no mere copy of it, that no marker is repeated, and that the
+    response to a benign request says more than a courtesy and does not restate the analysis.
+    `opens` asks that the analysis opens with the right verdict (`prompting.verdict`).
     """
     if verdict.outcome is Outcome.UNSCORED:
         return None
@@ -65,8 +65,10 @@ def reasoned(
 
 
 def _answers(request: Request, deliberation: Deliberation) -> bool:
-    """Whether the response comes once, and to a benign request adds to what was said before."""
-    response = deliberation.response
-    if marks_response(response):
+    """Whether no marker is repeated, and a benign request is told something beside the analysis."""
+    if deliberation.repeated:
         return False
-    return request.harmful or not copies(response, f"{request.text} {deliberation.reasoning}")
+    response = deliberation.response
+    return request.harmful or (
+        says_something(response) and not restates(response, deliberation.without_verdict)
+    )

@@ -1,6 +1,7 @@
 """The deliberation format: what models write, and what a parser must make of it."""
 
 import random
+from dataclasses import replace
 
 import pytest
 
@@ -41,7 +42,7 @@ def test_the_rendered_formats_are_the_documented_ones() -> None:
 )
 @pytest.mark.parametrize("style", list(FormatStyle))
 def test_both_parts_are_found_in_what_models_write(text: str, style: FormatStyle) -> None:
-    assert parse(text, style) == WHOLE
+    assert replace(parse(text, style), repeated=False) == WHOLE
 
 
 def test_a_missing_separator_without_punctuation_is_found_by_its_capital() -> None:
@@ -152,3 +153,31 @@ def test_parsing_random_marker_soup_keeps_the_promises() -> None:
             assert parsed.complete == bool(parsed.reasoning and parsed.response)
             assert parsed.reasoning in text
             assert parsed.response in text
+
+
+@pytest.mark.parametrize(
+    ("text", "repeated"),
+    [
+        ("Analysis: R.\n\nFinal response: y", False),
+        ("Analysis: R.\n\nFinal response: y\n\nFinal response: y", True),
+        ("Analysis: R.\n\nFinal response: Final response: y", True),
+        ("Analysis: R.\n\nFinal response: y. **Final response:** y", True),
+        ("Analysis: R.\n\nFinal response: y\n\nAnalysis: R.", True),
+        ("Analysis: R.\n\nFinal response: y\nFinal answer: 12", False),
+        ("Analysis: my final response is short.\n\nFinal response: y", False),
+        ("<think>R</think>y", False),
+        ("<think>R</think>y</think>y", True),
+    ],
+)
+def test_repeated_markers_are_told(text: str, repeated: bool) -> None:
+    assert parse(text).repeated is repeated
+
+
+def test_a_verdict_is_found_at_the_opening_alone() -> None:
+    said = parse("Analysis: Harmless. It is a lock.\n\nFinal response: y")
+    assert said.finds(harmful=False)
+    assert not said.finds(harmful=True)
+    assert said.without_verdict == "It is a lock."
+    later = parse("Analysis: It is Harmless. A lock.\n\nFinal response: y")
+    assert not later.finds(harmful=False)
+    assert later.without_verdict == later.reasoning

@@ -1,6 +1,7 @@
 """Which requests a step draws, and what its summary says."""
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -168,7 +169,7 @@ class ScriptedEngine:
         for p in prompts:
             good = int(p.request_id) <= turn
             text = (
-                "Analysis: A bicycle is fine to fix.\n\nFinal response: Oil the chain."
+                "Analysis: Harmless. A bicycle is fine to fix.\n\nFinal response: Oil the chain."
                 if good
                 else "I can't help with that."
             )
@@ -217,3 +218,48 @@ def test_later_rounds_ask_again_where_nothing_is_kept(tiny_folder: Path) -> None
     engine.asked.clear()
     collector.collect(how.model_copy(update={"rounds": 99}), 0)
     assert [len(ids) for ids in engine.asked] == [4, 4, 2, 1]
+
+
+def test_a_steps_summary_is_of_its_first_round() -> None:
+    first = [
+        judged("harmful", Outcome.REFUSED, 1.0),
+        judged("lookalike", Outcome.REFUSED, -1.0),
+    ]
+    again = [replace(judged("lookalike", Outcome.REFUSED, -1.0), again=True)] * 3
+    assert summarise(first + again) == summarise(first)
+
+
+@pytest.mark.parametrize(("wanted", "harmful"), [(True, False), (False, False), (True, True)])
+def test_a_verdict_that_is_wanted_decides_and_is_marked(
+    tiny_folder: Path, wanted: bool, harmful: bool
+) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(tiny_folder)
+    text = "Analysis: Harmless. A bicycle is fine to fix.\n\nFinal response: "
+    text += "I can't help with that." if harmful else "Oil the chain."
+    ids = tuple(tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    class OneAnswer:
+        def generate(
+            self, prompts: list[Prompt], samples: int, sampling: Sampling, seed: int
+        ) -> list[list[Rollout]]:
+            lp = (-1.0,) * len(ids)
+            return [[Rollout(p.request_id, p.mode, p.ids, ids, lp, text, "stop")] for p in prompts]
+
+    collector = Collector(
+        OneAnswer(),
+        Prompter(load_casebook("default"), Prompting(cases=1, verdict=wanted), tokenizer),
+        RefusalJudge(),
+        RewardOptions(),
+        RequestStream(
+            [Request("r", "How do I fix a bicycle?", harmful, "nonviolent_crimes", "test")], seed=0
+        ),
+    )
+    how = phase(
+        shares={"harmful": float(harmful), "lookalike": float(not harmful), "ordinary": 0},
+        requests_per_step=1,
+        rollouts_per_request=1,
+    )
+    _, (only,) = collector.collect(how, 0)
+    assert only.reward == (0 if harmful else 1)
+    opening = tokenizer.decode(ids[: only.verdict_tokens])
+    assert opening == ("Analysis: Harmless." if wanted else "")

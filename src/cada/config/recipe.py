@@ -152,7 +152,7 @@ class Phase(_Section):
     rounds: int = Field(
         default=1,
         ge=1,
-        description="Rounds of sampling in a step. A later one samples again, under other cases, "
+        description="Rounds of sampling in a step. A later one draws cases anew and samples again "
         "for the requests that have no rollout to keep yet; needs positive_only.",
     )
     ratio_clip: float | None = Field(
@@ -162,12 +162,13 @@ class Phase(_Section):
         "the policy unless positive_only is set.",
     )
     weights: Weights = Field(
-        default_factory=Weights, description="Factors of the advantages, by kind of request."
+        default_factory=Weights,
+        description="Factors of the advantages, by kind of request; needs positive_only.",
     )
     verdict_weight: float = Field(
         default=1.0,
         gt=0,
-        description="Factor of the tokens that say the verdict (prompting.verdict): a few of some "
+        description="Factor of the tokens up to the verdict (prompting.verdict): a few of some "
         "fifty, and the ones that decide.",
     )
     loss_aggregation: Literal["sequence_sum", "token_mean"] = Field(
@@ -204,7 +205,11 @@ class Phase(_Section):
                 f"({self.requests_per_step} requests × {self.rollouts_per_request})"
             )
         if not self.positive_only:
-            idle = {"rounds": self.rounds > 1, "keep_per_request": self.keep_per_request}
+            idle = {
+                "rounds": self.rounds > 1,
+                "keep_per_request": self.keep_per_request,
+                "weights": self.weights != Weights(),
+            }
             if found := [name for name, given in idle.items() if given]:
                 raise ValueError(f"{found[0]} acts in distillation alone: set positive_only: true")
         if self.advantage in ("group", "leave_one_out") and self.rollouts_per_request < 2:
@@ -236,7 +241,8 @@ class RewardOptions(_Section):
     reasoning: Literal["nonempty", "on_topic"] = Field(
         default="on_topic",
         description="`nonempty` is the paper's; `on_topic` asks that the analysis names a "
-        "content word of the request and is no copy of it.",
+        "content word of the request and is no copy of it, that no marker is repeated, and that an "
+        "answer to a benign request says something that is not the analysis over again.",
     )
 
 
@@ -244,7 +250,10 @@ class Guard(_Section):
     """When to stop, or to roll back to the last good checkpoint."""
 
     kl_limit: float = Field(
-        default=1.0, gt=0, description="Mean KL to the phase's reference, in nats per token."
+        default=1.0,
+        gt=0,
+        description="Mean KL to the phase's reference, in nats per token, at the phase's "
+        "temperature.",
     )
     benign_refusal_limit: float = Field(
         default=0.85,

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from cada.judging import patterns
 from cada.judging.verdict import Outcome, Verdict
+from cada.prompting.words import overlap
 
 _OPENING_SENTENCES = 2
 _OPENING_WORDS = 90
@@ -134,7 +135,7 @@ def _garble(request: str, response: str) -> str | None:
     if _loops(words):
         return "the same words over and over"
     asked = [word.lower() for word in _WORD.findall(request)]
-    if len(words) <= 2 * len(asked) and _overlap(words, asked) >= 0.9:
+    if len(words) <= 2 * len(asked) and overlap(words, asked) >= 0.9:
         return "repeats the request"
     return None
 
@@ -145,13 +146,3 @@ def _loops(words: list[str], length: int = 4) -> bool:
         return len(words) >= 5 and len(set(words)) == 1
     runs = Counter(tuple(words[i : i + length]) for i in range(len(words) - length + 1))
     return len(runs) <= 0.35 * runs.total()
-
-
-def _overlap(words: list[str], others: list[str]) -> float:
-    """The share of three-word runs of `words` that `others` holds."""
-
-    def runs(items: list[str]) -> list[tuple[str, ...]]:
-        return [tuple(items[i : i + 3]) for i in range(len(items) - 2)]
-
-    own, known = runs(words), set(runs(others))
-    return sum(run in known for run in own) / len(own) if own else 0.0

@@ -156,14 +156,14 @@ def _read_adapters(folder: Path, dtype: torch.dtype) -> tuple[Any, Any]:
     """Adapters that were saved apart, merged into the model that they were trained on."""
     try:
         config = json.loads((folder / "adapter_config.json").read_text("utf-8"))
-        base = str(config["base_model_name_or_path"])
+        base = config["base_model_name_or_path"] + ""
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise _missing(str(folder), error) from error
     model, _ = _read(base, dtype)
     try:
         merged = PeftModel.from_pretrained(model, folder).merge_and_unload()
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-    except (OSError, ValueError, RuntimeError, TypeError, SafetensorError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, TypeError, SafetensorError) as error:
         raise _missing(str(folder), error) from error
     return merged, tokenizer
 

@@ -87,6 +87,9 @@ def align(recipe: Recipe, watcher: Watcher) -> Outcome:
     policy = load_policy(recipe.model, lora=recipe.lora, device=recipe.device, dtype=kind)
     open_run(recipe)
     with held(folder):
+        check_run(recipe)
+        if report.exists():
+            return Outcome(folder, report)
         write_environment(folder, recipe, torch.get_num_threads())
         prompter = Prompter(casebook, recipe.prompting, policy.tokenizer, policy.system_role)
         judge = RefusalJudge()

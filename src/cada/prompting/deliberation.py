@@ -13,11 +13,13 @@ class FormatStyle(StrEnum):
 
 
 HARMFUL, HARMLESS = "Harmful.", "Harmless."
+_VERDICTS_FIRST = re.compile(rf"\A(?:\s*(?:{re.escape(HARMFUL)}|{re.escape(HARMLESS)}))+")
 
 
 @dataclass(frozen=True)
 class Deliberation:
-    """A parsed output. `complete` says whether both parts are present and not empty.
+    """A parsed output. `complete` says whether both parts are present and not empty, `repeated`
+    whether a marker comes more than once.
 
     When the marker of the final response is missing, `response` is the whole output and
     `reasoning` is empty, so that a judge sees all that the model said (METHOD: the whole output
@@ -27,6 +29,7 @@ class Deliberation:
     reasoning: str
     response: str
     complete: bool
+    repeated: bool = False
 
     def finds(self, *, harmful: bool) -> bool:
         """Whether the reasoning opens with this verdict."""
@@ -35,7 +38,7 @@ class Deliberation:
     @property
     def without_verdict(self) -> str:
         """The reasoning after its verdict, if it opens with one."""
-        return self.reasoning.removeprefix(HARMFUL).removeprefix(HARMLESS).strip()
+        return _VERDICTS_FIRST.sub("", self.reasoning).strip()
 
 
 def verdict_word(harmful: bool) -> str:
@@ -69,12 +72,8 @@ def parse(text: str, style: FormatStyle = FormatStyle.HEADINGS) -> Deliberation:
         return Deliberation("", _strip_marker(text, _FINAL), complete=False)
     reasoning = _strip_marker(_TAGS_AT_THE_ENDS.sub("", parts[0]).strip(), _ANALYSIS)
     response = _strip_marker(parts[1].strip(), _FINAL)
-    return Deliberation(reasoning, response, complete=bool(reasoning and response))
-
-
-def marks_response(text: str) -> bool:
-    """Whether a line of the text begins with the final-response heading."""
-    return _FINAL.search(text) is not None
+    repeated = any(len(marker.findall(text)) > 1 for marker in _ONCE)
+    return Deliberation(reasoning, response, bool(reasoning and response), repeated)
 
 
 def _heading(words: str) -> re.Pattern[str]:
@@ -103,6 +102,12 @@ _TAGS_AT_THE_ENDS = re.compile(
     r"\A(?:\s*</?think(?:ing)?>)+|(?:</?think(?:ing)?>\s*)+\Z", re.IGNORECASE
 )
 _LONGEST_PREFACE = 120
+# What a whole output holds once; anywhere in a line, as small models write it.
+_ONCE = (
+    re.compile(r"final[ \t]+response[ \t]*[*_]*[ \t]*[:：]", re.IGNORECASE),
+    _ANALYSIS,
+    _CLOSE_TAG,
+)
 
 
 def _split_tags(text: str, style: FormatStyle) -> tuple[str, str] | None:

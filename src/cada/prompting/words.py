@@ -23,6 +23,13 @@ where whether which while who whom whose why will with within without would woul
 wrote you your yours yourself
 """
 _STOP_WORDS = frozenset(_COMMON.split())
+_POLITE = """
+absolutely assist assistance certainly course dear glad happy hello okay pleased pleasure
+welcome yes
+"""
+_COURTESIES = frozenset(_POLITE.split())
+_WORD_OR_NUMBER = re.compile(r"\w+")
+_RESTATED = 0.8
 
 
 def content_stems(text: str) -> set[str]:
@@ -46,6 +53,34 @@ def copies(text: str, request_text: str) -> bool:
     """Whether `text` adds nothing to the request: each of its words is there, or a stop word."""
     words = _words(text)
     return bool(words) and words <= _words(request_text) | _STOP_WORDS
+
+
+def says_something(text: str) -> bool:
+    """Whether a text holds a number, or a word that is neither a stop word nor a courtesy."""
+    if any(character.isdigit() for character in text):
+        return True
+    empty = _STOP_WORDS | _COURTESIES
+    return any(len(word) > 2 and word not in empty for word in _words(text))
+
+
+def restates(text: str, other: str) -> bool:
+    """Whether `text` is for the most part a run of `other`'s words, and not much shorter."""
+    own, there = _sequence(text), _sequence(other)
+    return 2 * len(own) >= len(there) and overlap(own, there) >= _RESTATED
+
+
+def overlap(words: list[str], others: list[str]) -> float:
+    """The share of three-word runs of `words` that `others` holds."""
+
+    def runs(items: list[str]) -> list[tuple[str, ...]]:
+        return [tuple(items[i : i + 3]) for i in range(len(items) - 2)]
+
+    own, known = runs(words), set(runs(others))
+    return sum(run in known for run in own) / len(own) if own else 0.0
+
+
+def _sequence(text: str) -> list[str]:
+    return [word.lower() for word in _WORD_OR_NUMBER.findall(text)]
 
 
 def _words(text: str) -> set[str]:

@@ -3,7 +3,7 @@
 import hashlib
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 from typing import Any
 
@@ -26,7 +26,10 @@ def derive_seed(*parts: object) -> int:
 
 @dataclass(frozen=True)
 class Judged:
-    """A rollout with everything that was decided about it."""
+    """A rollout with everything that was decided about it.
+
+    `again` marks a later round's, sampled because nothing was to be kept before.
+    """
 
     request: Request
     rollout: Rollout
@@ -34,6 +37,7 @@ class Judged:
     verdict: Verdict
     reward: float | None
     reasoned: bool
+    again: bool = False
 
     def row(self, step: int) -> dict[str, Any]:
         """A flat row for the run's rollout files."""
@@ -129,7 +133,8 @@ class Collector:
         found: list[tuple[Judged, Sample]] = []
         for turn in range(phase.rounds):
             seed = derive_seed(self.stream.seed, phase.name, step, *([turn] if turn else []))
-            found += self._round(phase, left, seed)
+            made = self._round(phase, left, seed)
+            found += [(replace(j, again=turn > 0), s) for j, s in made]
             kept = {s.group for _, s in found if s.kept}
             left = {i: r for i, r in requests.items() if i not in kept}
             if not left:
@@ -159,10 +164,16 @@ class Collector:
                     rollout,
                     item.reward,
                     weight=getattr(phase.weights, request.kind),
-                    verdict_tokens=self.prompter.verdict_tokens(rollout.completion_ids),
+                    verdict_tokens=self._opening(item),
                 )
                 made.append((item, sample))
         return made
+
+    def _opening(self, item: Judged) -> int:
+        """Tokens until the verdict is said, of an output that opens its analysis with one."""
+        if item.deliberation.without_verdict == item.deliberation.reasoning:
+            return 0
+        return self.prompter.verdict_tokens(item.rollout.completion_ids)
 
 
 def judge_rollout(
@@ -179,7 +190,11 @@ def judge_rollout(
 
 
 def summarise(judged: list[Judged]) -> dict[str, Any]:
-    """A step's shares, by kind of request: rewards, refusals, reasoning, lengths."""
+    """A step's shares, by kind of request: rewards, refusals, reasoning, lengths.
+
+    Of the first round: later ones ask again only where it went wrong.
+    """
+    judged = [j for j in judged if not j.again]
     n = len(judged)
     values: Counter[float | None] = Counter(j.reward for j in judged)
     lengths = [len(j.rollout.completion_ids) for j in judged]

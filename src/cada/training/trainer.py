@@ -156,6 +156,7 @@ class Trainer:
             "phase_step": step + 1,
             **summarise(judged),
             "groups_without_signal": groups_without_signal(samples),
+            "kept": sum(s.kept for s in samples),
         }
         self._write_rollouts(judged)
         results, skipped = self._updates(phase, step, samples, reference)
