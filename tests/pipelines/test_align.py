@@ -118,6 +118,8 @@ def test_a_foreign_config_that_cannot_be_read_is_told_and_left_alone(recipe: Pat
     config.write_text("a: [1\n")
     told = one_line(cada("align", recipe, f"output={config.parent}"))
     assert "config.yaml cannot be read" in told
+    told = one_line(cada("evaluate", "any", "--out", config.parent))
+    assert "config.yaml cannot be read" in told
     assert config.read_text() == "a: [1\n"
 
 

@@ -14,9 +14,10 @@ from cada.errors import CadaError
 from cada.evaluation.canary import load_pairs
 from cada.evaluation.measure import Row
 from cada.evaluation.sets import Measurement, measure
-from cada.files import write_json, write_text
+from cada.files import held, write_json, write_text
 from cada.judging.refusal import RefusalJudge
 from cada.models.load import load_policy
+from cada.pipelines.run_folder import read_config
 from cada.requests.sources import load_sets
 from cada.rollout.prompts import Prompter
 
@@ -74,10 +75,14 @@ def evaluate(job: Evaluation, out: Path | None, watcher: Watcher) -> list[Row]:
     what = Measurement(sets, job.modes, job.max_tokens, job.canary)
     watcher.stage("answering")
     with tempfile.TemporaryDirectory() as scratch:
-        answers = (out or Path(scratch)) / "answers.jsonl"
-        rows = measure(policy, prompter, RefusalJudge(), what, job.model, answers, watcher.measured)
-    if out is not None:
-        write_json(out / "evaluation.json", {"rows": [r.as_dict() for r in rows]})
+        place = out or Path(scratch)
+        with held(place):
+            answers = place / "answers.jsonl"
+            rows = measure(
+                policy, prompter, RefusalJudge(), what, job.model, answers, watcher.measured
+            )
+            if out is not None:
+                write_json(out / "evaluation.json", {"rows": [r.as_dict() for r in rows]})
     return rows
 
 
@@ -90,7 +95,7 @@ def _claim(out: Path, job: Evaluation) -> None:
     config = out / "config.yaml"
     plain = job.as_dict()
     if config.exists():
-        if yaml.safe_load(config.read_text(encoding="utf-8")) == plain:
+        if read_config(config) == plain:
             return
         raise CadaError(
             "the folder holds another evaluation", where=str(out), mend="Choose another --out"

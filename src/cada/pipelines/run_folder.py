@@ -27,7 +27,7 @@ def check_run(recipe: Recipe) -> Path:
     folder = Path(recipe.output)
     config = folder / "config.yaml"
     if config.exists():
-        differing = _differences(_read(config), yaml.safe_load(dump_recipe(recipe)))
+        differing = _differences(read_config(config), yaml.safe_load(dump_recipe(recipe)))
         if differing:
             shown = ", ".join(differing[:3]) + (" …" if len(differing) > 3 else "")
             raise CadaError(
@@ -68,14 +68,19 @@ def write_environment(folder: Path, recipe: Recipe, threads: int) -> None:
     )
 
 
-def _read(config: Path) -> Any:
+def read_config(config: Path) -> Any:
+    """A folder's resolved settings.
+
+    Raises:
+        CadaError: they cannot be read.
+    """
     try:
         return yaml.safe_load(config.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise CadaError(
-            "the folder's config.yaml cannot be read, so that nothing tells which run it holds",
+            "the folder's config.yaml cannot be read, so that nothing tells what it holds",
             where=str(config),
-            mend="Choose another place with output=FOLDER, or remove the folder",
+            mend="Choose another place, or remove the folder",
         ) from error
 
 
