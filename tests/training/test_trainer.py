@@ -27,8 +27,8 @@ FIELDS = {
     "step", "phase", "phase_step", "rollouts", "reward", "share_plus", "share_zero",
     "share_minus", "share_unscored", "reasoned", "length", "truncated", "harmful_plus",
     "harmful_refused", "lookalike_plus", "lookalike_refused", "ordinary_plus",
-    "ordinary_refused", "benign_refused", "groups_without_signal", "loss", "grad_norm", "entropy",
-    "kl", "update_tokens", "updates", "skipped", "learning_rate", "seconds_rollout",
+    "ordinary_refused", "benign_refused", "groups_without_signal", "kept", "loss", "grad_norm",
+    "entropy", "kl", "update_tokens", "updates", "skipped", "learning_rate", "seconds_rollout",
     "seconds_update", "tokens_per_second",
 }  # fmt: skip
 
