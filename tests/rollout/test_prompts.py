@@ -10,12 +10,13 @@ from cada.casebook.loader import load_casebook
 from cada.config.recipe import Prompting, RolloutMode
 from cada.errors import CadaError
 from cada.models.load import Policy
+from cada.prompting.deliberation import parse
 from cada.prompting.messages import Conversation, Mode, PromptOptions, build
 from cada.requests.types import Request, Turn
 from cada.rollout.encode import Encoder
 from cada.rollout.prompts import Prompter
 from cada.rollout.transformers_engine import SharedEngine
-from cada.rollout.types import Sampling
+from cada.rollout.types import Rollout, Sampling
 from tests.models.tiny import policy_of, tiny_llama
 
 BOOK = load_casebook("default")
@@ -154,3 +155,24 @@ def test_the_tokens_of_a_verdict_are_counted(tokenizer: Any) -> None:
     assert tokens(said) == 0
     assert tokens("Analysis: A lock.", verdict=True) == 0
     assert tokens(said.replace("Analysis: ", "Analysis: " + "Well " * 12), verdict=True) == 0
+
+
+@pytest.mark.parametrize(
+    ("said", "opening"),
+    [
+        (
+            "Analysis: A lock is picked for fun.\n\nFinal response: With a wrench.",
+            " With a wrench.",
+        ),
+        ("Analysis: A lock.\n\nFinal response:\nÉcoute: a lock. ", "Écoute: a lock. "),
+        ("Analysis: A lock.", None),
+        ("With a wrench.", None),
+    ],
+)
+def test_the_opening_of_the_final_response_is_found(
+    tokenizer: Any, said: str, opening: str | None
+) -> None:
+    ids = tuple(tokenizer(said, add_special_tokens=False)["input_ids"])
+    rollout = Rollout("r", "none", (), ids, (0.0,) * len(ids), tokenizer.decode(ids), "stop")
+    at = prompter(tokenizer).response_at(rollout, parse(said))
+    assert (None if at is None else tokenizer.decode(ids[at:])) == opening

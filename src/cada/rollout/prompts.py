@@ -1,15 +1,16 @@
 """From a request to a tokenised prompt, under any mode."""
 
+from bisect import bisect_right
 from typing import Any
 
 from cada.casebook.schema import Case, Casebook
 from cada.casebook.selection import select_cases
 from cada.config.recipe import Prompting
-from cada.prompting.deliberation import HARMFUL, HARMLESS, FormatStyle
+from cada.prompting.deliberation import HARMFUL, HARMLESS, Deliberation, FormatStyle
 from cada.prompting.messages import Mode, PromptOptions, build
 from cada.requests.types import Request
 from cada.rollout.encode import Encoder
-from cada.rollout.types import Prompt
+from cada.rollout.types import Prompt, Rollout
 
 # Tokens within which an output says its verdict: the marker, the word and its full stop.
 _LONGEST_OPENING = 12
@@ -58,6 +59,16 @@ class Prompter:
             if HARMFUL in text or HARMLESS in text:
                 return n
         return 0
+
+    def response_at(self, rollout: Rollout, deliberation: Deliberation) -> int | None:
+        """The first token of the final response; None where a part of the output is missing."""
+        text = rollout.text.rstrip()
+        if not deliberation.complete or not text.endswith(deliberation.response):
+            return None
+        before = len(text) - len(deliberation.response)
+        ids = rollout.completion_ids
+        ends = range(1, len(ids) + 1)
+        return bisect_right(ends, before, key=lambda n: len(self.encoder.decode(ids[:n])))
 
     def _cases(self, request: Request, seed: int, sampling: bool) -> tuple[Case, ...]:
         share = self.options.refuse_share

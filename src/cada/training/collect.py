@@ -164,12 +164,13 @@ class Collector:
                     rollout,
                     item.reward,
                     weight=getattr(phase.weights, request.kind),
-                    verdict_tokens=self._opening(item),
+                    verdict_tokens=self._verdict_tokens(item),
+                    response_at=self.prompter.response_at(rollout, item.deliberation),
                 )
                 made.append((item, sample))
         return made
 
-    def _opening(self, item: Judged) -> int:
+    def _verdict_tokens(self, item: Judged) -> int:
         """Tokens until the verdict is said, of an output that opens its analysis with one."""
         if item.deliberation.without_verdict == item.deliberation.reasoning:
             return 0

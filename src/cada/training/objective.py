@@ -12,6 +12,9 @@ from cada.config.recipe import Kl, Phase
 from cada.training.logprobs import TokenStats
 from cada.training.samples import Sample
 
+# Tokens of a final response that open it: "I can't" is three.
+_OPENING = 3
+
 
 @dataclass(frozen=True)
 class Normaliser:
@@ -51,9 +54,9 @@ def policy_loss(samples: list[Sample], stats: TokenStats, phase: Phase, norm: No
     """The micro-batch's part of −E[A · w · log π] + β · KL, a scalar.
 
     w is 1 on the policy, else the importance ratio π / sampler, truncated at `ratio_clip` and
-    without a gradient. A token of the verdict counts `verdict_weight` times. With
-    `kl.place: reward` each sequence's advantage is lowered by β times its summed KL, without a
-    gradient.
+    without a gradient. A token of the verdict counts `verdict_weight` times, one of the first
+    three of the final response `opening_weight` times. With `kl.place: reward` each sequence's
+    advantage is lowered by β times its summed KL, without a gradient.
     """
     lengths = [len(s.rollout.completion_ids) for s in samples]
     like = stats.logprob
@@ -64,10 +67,8 @@ def policy_loss(samples: list[Sample], stats: TokenStats, phase: Phase, norm: No
         per_sequence = torch.stack([p.sum() for p in penalty.detach().split(lengths)])  # type: ignore[no-untyped-call]
         advantage = advantage - phase.kl.beta * per_sequence
     weight = advantage.repeat_interleave(counts)
-    if phase.verdict_weight != 1:
-        weight = weight * torch.cat(
-            [_verdict_factors(s, phase.verdict_weight) for s in samples]
-        ).to(like)
+    if phase.verdict_weight != 1 or phase.opening_weight != 1:
+        weight = weight * torch.cat([_token_factors(s, phase) for s in samples]).to(like)
     if phase.ratio_clip is not None:
         sampler = torch.tensor(
             [p for s in samples for p in s.rollout.logprobs], dtype=like.dtype, device=like.device
@@ -80,7 +81,9 @@ def policy_loss(samples: list[Sample], stats: TokenStats, phase: Phase, norm: No
     return loss / divisor
 
 
-def _verdict_factors(sample: Sample, factor: float) -> Tensor:
+def _token_factors(sample: Sample, phase: Phase) -> Tensor:
     factors = torch.ones(len(sample.rollout.completion_ids))
-    factors[: sample.verdict_tokens] = factor
+    if sample.response_at is not None:
+        factors[sample.response_at : sample.response_at + _OPENING] = phase.opening_weight
+    factors[: sample.verdict_tokens] = phase.verdict_weight
     return factors

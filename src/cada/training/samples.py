@@ -11,7 +11,7 @@ class Sample:
 
     `reward` is None when the judge failed; such a sample has advantage 0. `group` numbers the
     request within its step. `weight` scales the advantage. The first `verdict_tokens` tokens of the
-    completion say the verdict.
+    completion say the verdict; the final response opens at token `response_at`.
     """
 
     group: int
@@ -21,6 +21,7 @@ class Sample:
     advantage: float = 0.0
     weight: float = 1.0
     verdict_tokens: int = 0
+    response_at: int | None = None
 
     @property
     def kept(self) -> bool:
