@@ -7,6 +7,9 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+# A part of a step with fewer rollouts or updates ends soon enough to say nothing in between.
+_LONG = 100
+
 
 class ConsoleWatcher:
     """Shows stages, answers measured and training steps with reward, KL and time left."""
@@ -25,6 +28,7 @@ class ConsoleWatcher:
             disable=not self.live,
         )
         self._tasks: dict[str, TaskID] = {}
+        self._told: dict[str, int] = {}
         self._started = time.monotonic()
         self._first_step: tuple[int, float] | None = None
 
@@ -45,8 +49,8 @@ class ConsoleWatcher:
         for task in self._tasks.values():
             self.bars.remove_task(task)
         self._tasks.clear()
-        minutes, seconds = divmod(int(time.monotonic() - self._started), 60)
-        self.console.print(f"[dim]{minutes:3d}:{seconds:02d}[/] {text}", highlight=False)
+        self._told.clear()
+        self._line(text)
         if text == "training":
             self._first_step = None
 
@@ -57,6 +61,7 @@ class ConsoleWatcher:
     def within_step(self, what: str, done: int, total: int) -> None:
         """So many of the step's rollouts or updates are done."""
         self._show(what, f"  {what}", done, total)
+        self._tell_quarters(what, done, total)
 
     def trained(self, metrics: dict[str, Any], total: int) -> None:
         """A training step is done: its reward, KL and the time left at this pace."""
@@ -76,6 +81,19 @@ class ConsoleWatcher:
             self.console.print(text, highlight=False, soft_wrap=True)
         if metrics.get("stopped"):
             self.console.print(f"[yellow]stopped at {metrics['stopped']}[/]", soft_wrap=True)
+
+    def _tell_quarters(self, what: str, done: int, total: int) -> None:
+        """Without bars, a line at each quarter of a long part of a step."""
+        quarter = 4 * done // total
+        if quarter < self._told.get(what, 0):  # another round, or the next step
+            self._told[what] = 0
+        if not self.live and total >= _LONG and self._told.get(what, 0) < quarter < 4:
+            self._line(f"  {what} {done}/{total}")
+        self._told[what] = quarter
+
+    def _line(self, text: str) -> None:
+        minutes, seconds = divmod(int(time.monotonic() - self._started), 60)
+        self.console.print(f"[dim]{minutes:3d}:{seconds:02d}[/] {text}", highlight=False)
 
     def _show(self, key: str, text: str, done: int, total: int, note: str = "") -> None:
         if key not in self._tasks:
