@@ -16,6 +16,7 @@ from torch import Tensor
 from cada.errors import CadaError
 from cada.files import read_json_lines
 from cada.judging.verdict import Verdict
+from cada.training import trainer as trainer_module
 from cada.training.trainer import Trainer
 from tests.training.tiny_run import ParityJudge, make_recipe, make_trainer
 
@@ -97,6 +98,38 @@ def test_a_killed_run_ends_with_the_same_bits(
     assert seen == ([4, 5] if where == "hook" else [3, 4, 5])
     assert_same(weights(again), straight.end)
     assert lines(tmp_path / "killed") == lines(straight.out)
+
+
+def test_a_step_cut_off_while_updating_is_not_sampled_again(
+    tiny_folder: Path, tmp_path: Path, straight: Straight, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = make_recipe(tiny_folder, tmp_path / "cut")
+    real, updates = trainer_module.update, []
+
+    def cut(*arguments: Any, **options: Any) -> Any:
+        updates.append(arguments)
+        if len(updates) == 2:
+            raise KeyboardInterrupt
+        return real(*arguments, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(trainer_module, "update", cut)
+        with pytest.raises(KeyboardInterrupt):
+            make_trainer(recipe).train()
+    again = make_trainer(recipe)
+    engine, asked = again.sampler.engine, []
+    sample = engine.generate
+
+    def generate(*arguments: Any) -> Any:
+        asked.append(arguments)
+        return sample(*arguments)
+
+    monkeypatch.setattr(engine, "generate", generate)
+    again.train()
+    assert len(asked) == 3  # of steps 3, 4 and 5; step 2's rollouts are there
+    assert_same(weights(again), straight.end)
+    assert lines(tmp_path / "cut") == lines(straight.out)
+    assert not again.sampler.folder.exists()
 
 
 def interrupted_at(step: int) -> Callable[[dict[str, Any], int], None]:

@@ -31,6 +31,7 @@ from cada.judging.verdict import Judge
 from cada.models.load import Policy
 from cada.requests.types import Request
 from cada.rollout.prompts import Prompter
+from cada.rollout.remembering import RememberingEngine
 from cada.rollout.transformers_engine import make_engine
 from cada.training.advantage import centre, groups_without_signal, only_positive
 from cada.training.checkpoint import Checkpoints, Progress, load_weights, save_reference
@@ -99,8 +100,10 @@ class Trainer:
         adam = torch.optim.AdamW(parameters, lr=0.0, weight_decay=self.options.weight_decay)
         self.optimiser = self.accelerator.prepare_optimizer(adam)
         self.checkpoints = Checkpoints(folder / "checkpoints", self.options.keep_checkpoints)
+        engine = make_engine(policy, self.options.rows_per_batch, partial(self._within, "rollouts"))
+        self.sampler = RememberingEngine(engine, self.checkpoints.folder / "sampled")
         self.collector = Collector(
-            make_engine(policy, self.options.rows_per_batch, partial(self._within, "rollouts")),
+            self.sampler,
             prompter,
             judge,
             recipe.reward,
@@ -288,6 +291,7 @@ class Trainer:
         last = self.progress.step == self.total
         if last or self.progress.step % self.options.checkpoint_every == 0:
             self.checkpoints.save(self.policy.model, self.optimiser, self.progress)
+            self.sampler.forget()
 
     def _roll_back(self, reason: str, metrics: dict[str, Any]) -> None:
         """Put the last good weights back and end the training."""
