@@ -52,16 +52,15 @@ def test_the_verdicts_tokens_count_more() -> None:
     assert loss(how, [first, second]) == pytest.approx(0.5 / 3)
 
 
-def test_the_tokens_that_open_the_response_count_more() -> None:
-    ids, logprobs = (7, 8, 9, 4, 5, 2), (-1.0, -2.0, -4.0, -8.0, -16.0, -32.0)
-    one = replace(sample(ids, advantage=1.0, logprobs=logprobs), verdict_tokens=2, response_at=1)
+def test_the_token_that_opens_the_response_counts_more() -> None:
+    ids, logprobs = (7, 8, 9, 2), (-1.0, -2.0, -4.0, -8.0)
+    one = replace(sample(ids, advantage=1.0, logprobs=logprobs), verdict_tokens=1, response_at=2)
     stated = stats(torch.tensor(logprobs, dtype=torch.float64))
     how = phase(opening_weight=2, verdict_weight=10)
     found = float(policy_loss([one], stated, how, Normaliser.of([one])))
-    # The three tokens from the second on; where the verdict reaches into them, its weight stands.
-    assert found == pytest.approx((10 * (1 + 2) + 2 * (4 + 8) + 16 + 32) / 6)
-    lone = replace(one, verdict_tokens=0, response_at=None)
-    assert float(policy_loss([lone], stated, how, Normaliser.of([one]))) == pytest.approx(63 / 6)
+    assert found == pytest.approx((10 * 1 + 2 + 2 * 4 + 8) / 4)
+    whole = replace(one, verdict_tokens=0, response_at=None)
+    assert float(policy_loss([whole], stated, how, Normaliser.of([one]))) == pytest.approx(15 / 4)
 
 
 def test_the_importance_ratio_is_truncated_and_carries_no_gradient() -> None:

@@ -16,8 +16,8 @@ from torch import Tensor
 from cada.errors import CadaError
 from cada.files import read_json_lines
 from cada.judging.verdict import Verdict
-from cada.training import trainer as trainer_module
 from cada.training.trainer import Trainer
+from cada.training.update import update
 from tests.training.tiny_run import ParityJudge, make_recipe, make_trainer
 
 # What a line says of the clock, not of the run.
@@ -104,16 +104,16 @@ def test_a_step_cut_off_while_updating_is_not_sampled_again(
     tiny_folder: Path, tmp_path: Path, straight: Straight, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recipe = make_recipe(tiny_folder, tmp_path / "cut")
-    real, updates = trainer_module.update, []
+    updates: list[Any] = []
 
     def cut(*arguments: Any, **options: Any) -> Any:
         updates.append(arguments)
         if len(updates) == 2:
             raise KeyboardInterrupt
-        return real(*arguments, **options)
+        return update(*arguments, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr(trainer_module, "update", cut)
+        patch.setattr("cada.training.trainer.update", cut)
         with pytest.raises(KeyboardInterrupt):
             make_trainer(recipe).train()
     again = make_trainer(recipe)

@@ -174,8 +174,8 @@ class Phase(_Section):
     opening_weight: float = Field(
         default=1.0,
         gt=0,
-        description="Factor of the final response's first three tokens, where it turns to an "
-        "answer or to a refusal.",
+        description="Factor of the final response's first token, where it turns to an answer or "
+        "to a refusal.",
     )
     loss_aggregation: Literal["sequence_sum", "token_mean"] = Field(
         default="token_mean", description="Sum over a completion's tokens, or mean over all."

@@ -12,9 +12,6 @@ from cada.config.recipe import Kl, Phase
 from cada.training.logprobs import TokenStats
 from cada.training.samples import Sample
 
-# Tokens of a final response that open it: "I can't" is three.
-_OPENING = 3
-
 
 @dataclass(frozen=True)
 class Normaliser:
@@ -54,9 +51,9 @@ def policy_loss(samples: list[Sample], stats: TokenStats, phase: Phase, norm: No
     """The micro-batch's part of −E[A · w · log π] + β · KL, a scalar.
 
     w is 1 on the policy, else the importance ratio π / sampler, truncated at `ratio_clip` and
-    without a gradient. A token of the verdict counts `verdict_weight` times, one of the first
-    three of the final response `opening_weight` times. With `kl.place: reward` each sequence's
-    advantage is lowered by β times its summed KL, without a gradient.
+    without a gradient. A token of the verdict counts `verdict_weight` times, the first token of the
+    final response `opening_weight` times. With `kl.place: reward` each sequence's advantage is
+    lowered by β times its summed KL, without a gradient.
     """
     lengths = [len(s.rollout.completion_ids) for s in samples]
     like = stats.logprob
@@ -84,6 +81,6 @@ def policy_loss(samples: list[Sample], stats: TokenStats, phase: Phase, norm: No
 def _token_factors(sample: Sample, phase: Phase) -> Tensor:
     factors = torch.ones(len(sample.rollout.completion_ids))
     if sample.response_at is not None:
-        factors[sample.response_at : sample.response_at + _OPENING] = phase.opening_weight
+        factors[sample.response_at] = phase.opening_weight
     factors[: sample.verdict_tokens] = phase.verdict_weight
     return factors
