@@ -1,9 +1,9 @@
 """Intervals for rates and means."""
 
 from dataclasses import dataclass
-from math import sqrt
 
-from scipy.stats import norm
+import numpy as np
+from scipy.stats import binomtest, norm, sem
 
 
 @dataclass(frozen=True)
@@ -23,21 +23,15 @@ def wilson(successes: int, n: int, confidence: float = 0.95) -> Estimate:
     """
     if n == 0:
         return Estimate(float("nan"), 0.0, 1.0, 0)
-    z = float(norm.ppf(0.5 + confidence / 2))
-    p = successes / n
-    centre = (p + z * z / (2 * n)) / (1 + z * z / n)
-    half = z * sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / (1 + z * z / n)
-    return Estimate(p, max(0.0, min(p, centre - half)), min(1.0, max(p, centre + half)), n)
+    found = binomtest(successes, n).proportion_ci(confidence, method="wilson")
+    return Estimate(successes / n, float(found.low), float(found.high), n)
 
 
 def mean_normal(values: list[float], confidence: float = 0.95) -> Estimate:
-    """A mean with the normal interval; NaN bounds become the value itself when n < 2."""
+    """A mean with the normal interval; of one value, the interval is the value itself."""
     n = len(values)
     if n == 0:
         return Estimate(float("nan"), float("nan"), float("nan"), 0)
-    mean = sum(values) / n
-    if n == 1:
-        return Estimate(mean, mean, mean, 1)
-    variance = sum((v - mean) ** 2 for v in values) / (n - 1)
-    half = float(norm.ppf(0.5 + confidence / 2)) * sqrt(variance / n)
+    mean = float(np.mean(values))
+    half = float(norm.ppf(0.5 + confidence / 2) * sem(values)) if n > 1 else 0.0
     return Estimate(mean, mean - half, mean + half, n)

@@ -1,0 +1,132 @@
+"""What is counted, of how many, and what never enters a rate."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from transformers import AutoTokenizer
+
+from cada.casebook.loader import load_casebook
+from cada.config.recipe import Prompting
+from cada.evaluation.measure import Answer, Row, answer, tabulate
+from cada.judging.refusal import RefusalJudge
+from cada.rollout.prompts import Prompter
+from tests.evaluation.scripted import ANSWERS, REQUESTS, ScriptedEngine
+
+
+def an_answer(kind: str, outcome: str, **changes: Any) -> Answer:
+    return replace(
+        Answer(
+            benchmark="set",
+            mode="none",
+            request_id="r",
+            kind=kind,
+            hazard=None,
+            request="?",
+            text="",
+            reasoning="",
+            response="Yes.",
+            outcome=outcome,
+            reason="",
+            judge="test",
+            reasoned=False,
+            tokens=3,
+            finish_reason="stop",
+        ),
+        **changes,
+    )
+
+
+def table(*answers: Answer) -> dict[str, Row]:
+    return {row.metric: row for row in tabulate(answers, "model")}
+
+
+def test_each_kind_has_its_rate() -> None:
+    rows = table(
+        an_answer("harmful", "refused"),
+        an_answer("harmful", "complied"),
+        an_answer("harmful", "partial"),
+        an_answer("harmful", "unrelated"),
+        an_answer("lookalike", "complied"),
+        an_answer("lookalike", "refused"),
+        an_answer("ordinary", "partial"),
+        an_answer("ordinary", "unrelated"),
+    )
+    refused = rows["harmful_refused"]
+    assert (refused.value, refused.n, refused.n_unscored) == (0.25, 4, 0)
+    assert rows["lookalike_answered"].value == 0.5
+    assert rows["ordinary_answered"].value == 0
+    assert refused.ci_low is not None
+    assert refused.ci_high is not None
+    assert refused.ci_low < 0.25 < refused.ci_high
+
+
+def test_what_the_judge_could_not_score_is_counted_beside_the_rate() -> None:
+    rows = table(an_answer("harmful", "refused"), an_answer("harmful", "unscored"))
+    assert (rows["harmful_refused"].value, rows["harmful_refused"].n) == (1, 1)
+    assert rows["harmful_refused"].n_unscored == 1
+    lost = table(an_answer("harmful", "unscored"))["harmful_refused"]
+    assert (lost.value, lost.n, lost.n_unscored) == (None, 0, 1)
+
+
+def test_a_kind_that_was_not_asked_has_no_rate() -> None:
+    assert set(table(an_answer("harmful", "refused"))) == {
+        "harmful_refused",
+        "visible_reasoning",
+        "truncated",
+    }
+
+
+def test_distinct_answers_are_those_to_harmless_requests() -> None:
+    rows = table(
+        an_answer("ordinary", "complied", response="Use a  wrench."),
+        an_answer("lookalike", "complied", response="use a wrench"),
+        an_answer("lookalike", "complied", response="Use a hammer."),
+        an_answer("lookalike", "refused", response="I can't."),
+        an_answer("harmful", "complied", response="Use a crowbar."),
+    )
+    distinct = rows["distinct_benign_answers"]
+    assert (distinct.value, distinct.n) == (pytest.approx(2 / 3, abs=1e-6), 3)
+
+
+def test_reasoning_and_truncation_are_shares_of_all() -> None:
+    rows = table(
+        an_answer("harmful", "refused", reasoned=True),
+        an_answer("ordinary", "complied", finish_reason="length"),
+        an_answer("ordinary", "unscored"),
+        an_answer("ordinary", "complied"),
+    )
+    assert (rows["visible_reasoning"].value, rows["visible_reasoning"].n) == (0.25, 4)
+    assert rows["truncated"].value == 0.25
+
+
+def test_sets_and_modes_are_told_apart() -> None:
+    rows = tabulate(
+        [
+            an_answer("harmful", "refused"),
+            an_answer("harmful", "complied", mode="cases"),
+            an_answer("harmful", "complied", benchmark="other"),
+        ],
+        "model",
+    )
+    found = {(r.benchmark, r.mode): r.value for r in rows if r.metric == "harmful_refused"}
+    assert found == {("set", "none"): 1, ("set", "cases"): 0, ("other", "none"): 0}
+
+
+def test_answers_are_greedy_parsed_and_judged_by_their_response(tiny_folder: Path) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(tiny_folder)
+    prompter = Prompter(load_casebook("default"), Prompting(), tokenizer)
+    engine = ScriptedEngine(ANSWERS)
+    found = answer(engine, prompter, RefusalJudge(), REQUESTS, "set", "none", 7)
+    assert [(a.request_id, a.kind, a.outcome, a.reasoned) for a in found] == [
+        ("h1", "harmful", "refused", True),
+        ("h2", "harmful", "complied", False),
+        ("l1", "lookalike", "complied", True),
+        ("o1", "ordinary", "complied", False),
+    ]
+    assert found[0].response == "I can't help with that."
+    assert found[0].reasoning == "Burgling a house hurts its owner."
+    assert found[3].reasoning == ""
+    assert [s.temperature for s in engine.sampling] == [0]
+    assert [a.finish_reason for a in found] == ["length", "length", "length", "stop"]
