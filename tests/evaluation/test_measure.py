@@ -87,7 +87,8 @@ def test_distinct_answers_are_those_to_harmless_requests() -> None:
         an_answer("harmful", "complied", response="Use a crowbar."),
     )
     distinct = rows["distinct_benign_answers"]
-    assert (distinct.value, distinct.n) == (pytest.approx(2 / 3, abs=1e-6), 3)
+    assert distinct.value == pytest.approx(2 / 3, abs=1e-6)
+    assert distinct.n == 3
 
 
 def test_reasoning_and_truncation_are_shares_of_all() -> None:

@@ -55,6 +55,7 @@ def recipe(tmp_path: Path, tiny_folder: Path, requests_file: Path) -> Path:
         "model": str(tiny_folder),
         "output": str(tmp_path / "run"),
         "threads": 1,
+        "prompting": {"verdict": True},
         "requests": {"train": [source], "evaluate": [source]},
         "evaluation": {"max_tokens": 6, "canary": str(canary)},
         "phases": [phase],
@@ -75,6 +76,10 @@ def cada(*arguments: object, stdin: str | None = None) -> subprocess.CompletedPr
     )
 
 
+def texts(answers: Path) -> list[str]:
+    return [json.loads(line)["text"] for line in answers.open(encoding="utf-8")]
+
+
 def one_line(done: subprocess.CompletedProcess[str]) -> str:
     assert done.returncode == 2, done.stderr + done.stdout
     lines = done.stderr.strip().splitlines()
@@ -83,7 +88,9 @@ def one_line(done: subprocess.CompletedProcess[str]) -> str:
 
 
 @pytest.mark.slow
-def test_align_leaves_a_whole_run_and_a_model_that_can_be_used(recipe: Path) -> None:
+def test_align_leaves_a_whole_run_and_a_model_that_can_be_used(
+    recipe: Path, requests_file: Path
+) -> None:
     done = cada("align", recipe, "--json")
     assert done.returncode == 0, done.stderr
     run = recipe.parent / "run"
@@ -102,6 +109,10 @@ def test_align_leaves_a_whole_run_and_a_model_that_can_be_used(recipe: Path) -> 
 
     again = cada("align", recipe, "--json")
     assert json.loads(again.stdout)["rows"] == rows
+
+    same = ("--requests", requests_file, "--max-tokens", 6, "--out", recipe.parent / "again")
+    assert cada("evaluate", run / "model", *same).returncode == 0
+    assert texts(recipe.parent / "again/answers.jsonl") == texts(run / "answers-after.jsonl")
 
     told = cada("chat", run / "model", "--max-tokens", 4, stdin="Hello\n/why\n/new\n")
     assert told.returncode == 0, told.stderr

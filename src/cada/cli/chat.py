@@ -20,8 +20,9 @@ def chat_command(
     ] = None,
     casebook: Annotated[str, typer.Option(help="`default`, a folder or a YAML file.")] = "default",
     style: Annotated[
-        Literal["headings", "think_tags"], typer.Option(help="How the analysis is marked.")
-    ] = "headings",
+        Literal["headings", "think_tags"] | None,
+        typer.Option(help="How the analysis is marked. Default: as in training, else headings."),
+    ] = None,
     max_tokens: Annotated[int, typer.Option(min=1, help="Longest answer, in tokens.")] = 256,
     temperature: Annotated[float, typer.Option(min=0.0, help="0 is greedy.")] = 0.0,
 ) -> None:
@@ -33,10 +34,13 @@ def chat_command(
 
     Example: echo "How do I kill a Python process?" | cada chat runs/demo/model --reasoning
     """
+    from cada.models.trained import prompting_of
     from cada.pipelines.chat import Chat
 
     console = Console(highlight=False, soft_wrap=True)
-    chat = Chat(model, casebook, style, str(mode), hazard, max_tokens, temperature)
+    chat = Chat(
+        model, casebook, prompting_of(model, style), str(mode), hazard, max_tokens, temperature
+    )
     interactive = sys.stdin.isatty()
     if interactive:
         console.print("[dim]/why shows the last reasoning, /new starts over, /quit ends[/]")

@@ -39,8 +39,9 @@ def evaluate_command(
     ] = None,
     casebook: Annotated[str, typer.Option(help="`default`, a folder or a YAML file.")] = "default",
     style: Annotated[
-        Literal["headings", "think_tags"], typer.Option(help="How the analysis is marked.")
-    ] = "headings",
+        Literal["headings", "think_tags"] | None,
+        typer.Option(help="How the analysis is marked. Default: as in training, else headings."),
+    ] = None,
     max_tokens: Annotated[int, typer.Option(min=1, help="Longest answer, in tokens.")] = 128,
     limit: Annotated[
         int | None, typer.Option(min=1, help="So many requests of each source.")
@@ -63,6 +64,7 @@ def evaluate_command(
 
     Example: cada evaluate runs/demo/model --requests advbench.csv --harmful yes
     """
+    from cada.models.trained import prompting_of
     from cada.pipelines.evaluate import Evaluation, evaluate
 
     label = None if harmful is None else harmful == "yes"
@@ -78,7 +80,7 @@ def evaluate_command(
         where=conditions(where),
         modes=tuple(dict.fromkeys(map(str, mode or [RolloutMode.NONE, RolloutMode.CASES]))),
         casebook=casebook,
-        style=style,
+        prompting=prompting_of(model, style),
         max_tokens=max_tokens,
         limit=limit,
         canary=canary,

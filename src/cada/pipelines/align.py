@@ -23,6 +23,7 @@ from cada.evaluation.sets import Measurement, measure
 from cada.files import held, write_json, write_text
 from cada.judging.refusal import RefusalJudge
 from cada.models.load import load_policy, save_policy
+from cada.models.trained import save_prompting
 from cada.pipelines.run_folder import check_run, open_run, write_environment
 from cada.reporting.card import model_card
 from cada.reporting.load import load_run
@@ -105,6 +106,7 @@ def align(recipe: Recipe, watcher: Watcher) -> Outcome:
         progress = trainer.train(watcher.trained)
         watcher.stage("saving the model")
         save_policy(policy, folder / "model", merge=recipe.merge_lora)
+        save_prompting(folder / "model", recipe.prompting)
         watcher.stage("measuring the model after training")
         after = rows("after")
         write_json(

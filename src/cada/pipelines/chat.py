@@ -1,7 +1,5 @@
 """A conversation with a policy."""
 
-from typing import Literal
-
 from cada.casebook.loader import load_casebook
 from cada.config.recipe import Prompting
 from cada.models.load import load_policy
@@ -19,7 +17,7 @@ class Chat:
         self,
         model: str,
         casebook: str,
-        style: Literal["headings", "think_tags"],
+        prompting: Prompting,
         mode: str,
         hazard: str | None,
         max_tokens: int,
@@ -27,9 +25,7 @@ class Chat:
     ) -> None:
         book = load_casebook(casebook)
         policy = load_policy(model)
-        self._prompter = Prompter(
-            book, Prompting(style=style), policy.tokenizer, policy.system_role
-        )
+        self._prompter = Prompter(book, prompting, policy.tokenizer, policy.system_role)
         self._engine = make_engine(policy)
         self._mode = mode
         self._hazard = hazard

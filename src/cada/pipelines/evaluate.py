@@ -3,7 +3,7 @@
 import tempfile
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import yaml
 
@@ -30,7 +30,7 @@ class Evaluation:
     sources: list[RequestSource]
     modes: tuple[str, ...]
     casebook: str
-    style: Literal["headings", "think_tags"]
+    prompting: Prompting
     max_tokens: int
     where: dict[str, bool | int | str] = field(default_factory=dict)
     limit: int | None = None
@@ -39,8 +39,11 @@ class Evaluation:
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data that tells two evaluations apart."""
-        plain = asdict(self) | {"sources": [s.model_dump(mode="json") for s in self.sources]}
-        return plain | {"modes": list(self.modes)}
+        return asdict(self) | {
+            "sources": [s.model_dump(mode="json") for s in self.sources],
+            "modes": list(self.modes),
+            "prompting": self.prompting.model_dump(mode="json"),
+        }
 
 
 class Watcher(Protocol):
@@ -70,8 +73,7 @@ def evaluate(job: Evaluation, out: Path | None, watcher: Watcher) -> list[Row]:
         _claim(out, job)
     watcher.stage(f"loading {job.model}")
     policy = load_policy(job.model, device=job.device)
-    options = Prompting(style=job.style)
-    prompter = Prompter(casebook, options, policy.tokenizer, policy.system_role)
+    prompter = Prompter(casebook, job.prompting, policy.tokenizer, policy.system_role)
     what = Measurement(sets, job.modes, job.max_tokens, job.canary)
     watcher.stage("answering")
     with tempfile.TemporaryDirectory() as scratch:
