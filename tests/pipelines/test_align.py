@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from safetensors.torch import load_file, save_file
 
 from cada.config.load import load_recipe
 from cada.files import held
@@ -187,6 +189,12 @@ def test_evaluate_goes_on_and_writes_the_same_rows(
     assert json.loads(second.stdout) == json.loads(first.stdout)
     rows = (out / "answers.jsonl").read_text("utf-8").splitlines()
     assert sorted(rows) == sorted(answers.splitlines())
+    model = Path(shutil.copytree(tiny_folder, tmp_path / "model"))
+    other = ("evaluate", model, *source, "--mode", "none", "--out", tmp_path / "other")
+    assert cada(*other).returncode == 0
+    weights = load_file(model / "model.safetensors")
+    save_file({n: w * 1.01 for n, w in weights.items()}, model / "model.safetensors")
+    assert "holds another evaluation (it differs in weights)" in one_line(cada(*other))
 
 
 @pytest.mark.parametrize(

@@ -42,21 +42,22 @@ def measure(
 ) -> list[Row]:
     """Answer, judge and tabulate; `label` is the rows' model.
 
-    Answers go to `answers_file`, one JSON line each; those that are there already are kept and
-    not made again.
+    Answers go to `answers_file`, one JSON line each; those that are there already, to the same
+    text, are kept and not made again.
     """
     drop_partial_line(answers_file)
-    done = {(a["benchmark"], a["mode"], a["request_id"]): a for a in read_json_lines(answers_file)}
+    lines = read_json_lines(answers_file)
+    done = {(a["benchmark"], a["mode"], a["request_id"], a["request"]): a for a in lines}
     engine = make_engine(policy, _PIECE)
     answers: list[Answer] = []
     for name, requests in what.sets.items():
         for mode in what.modes:
-            left = [r for r in requests if (name, mode, r.id) not in done]
             made: dict[str, Answer] = {
-                r.id: Answer(**done[name, mode, r.id])
+                r.id: Answer(**kept)
                 for r in requests
-                if (name, mode, r.id) in done
+                if (kept := done.get((name, mode, r.id, r.text)))
             }
+            left = [r for r in requests if r.id not in made]
             for at in range(0, len(left), _PIECE):
                 piece = left[at : at + _PIECE]
                 for a in answer(engine, prompter, judge, piece, name, mode, what.max_tokens):

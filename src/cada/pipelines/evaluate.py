@@ -16,6 +16,7 @@ from cada.evaluation.measure import Row
 from cada.evaluation.sets import Measurement, measure
 from cada.files import held, write_json, write_text
 from cada.judging.refusal import RefusalJudge
+from cada.models.fingerprint import fingerprint
 from cada.models.load import load_policy
 from cada.pipelines.run_folder import read_config
 from cada.requests.sources import load_sets
@@ -43,6 +44,7 @@ class Evaluation:
             "sources": [s.model_dump(mode="json") for s in self.sources],
             "modes": list(self.modes),
             "prompting": self.prompting.model_dump(mode="json"),
+            "weights": fingerprint(self.model),
         }
 
 
@@ -97,10 +99,14 @@ def _claim(out: Path, job: Evaluation) -> None:
     config = out / "config.yaml"
     plain = job.as_dict()
     if config.exists():
-        if read_config(config) == plain:
+        there = read_config(config)
+        if there == plain:
             return
+        differing = [k for k in plain if there.get(k) != plain[k]]
         raise CadaError(
-            "the folder holds another evaluation", where=str(out), mend="Choose another --out"
+            f"the folder holds another evaluation (it differs in {', '.join(differing[:3])})",
+            where=str(out),
+            mend="Choose another --out",
         )
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise CadaError(
