@@ -206,6 +206,7 @@ def test_evaluate_goes_on_and_writes_the_same_rows(
         ("casebook=/no/such/casebook", "/no/such/casebook"),
         ("requests.train.0.path=/no/such.csv", "/no/such.csv"),
         ("phases.0.shares.harmful=1.5", "shares.harmful"),
+        ("training.trackers=[trackio]", "the tracker trackio is not installed"),
         ("nonsense", "key=value"),
     ],
 )
@@ -213,6 +214,17 @@ def test_bad_input_is_told_in_one_line_and_leaves_no_model(
     recipe: Path, change: str, expected: str
 ) -> None:
     assert expected in one_line(cada("align", recipe, change))
+    assert not (recipe.parent / "run").exists()
+
+
+def test_a_missing_kind_of_request_is_told_before_anything_is_measured(
+    recipe: Path, requests_file: Path
+) -> None:
+    harmful = [line for line in requests_file.open(encoding="utf-8") if '"harmful": true' in line]
+    path = requests_file.with_name("harmful.jsonl")
+    path.write_text("".join(harmful), encoding="utf-8")
+    told = one_line(cada("align", recipe, f"requests.train.0.path={path}"))
+    assert "no lookalike request to train on, but phase 'reinforce' asks for them" in told
     assert not (recipe.parent / "run").exists()
 
 

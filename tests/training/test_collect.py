@@ -86,9 +86,10 @@ def test_a_draw_depends_on_seed_phase_and_step_alone() -> None:
 def test_a_kind_that_is_asked_for_and_missing_is_named() -> None:
     stream = RequestStream([r for r in requests() if r.harmful], seed=0)
     with pytest.raises(CadaError, match="no lookalike request") as error:
-        stream.draw(phase(shares=SHARES), 0)
+        stream.check([phase(shares=SHARES)])
     assert error.value.where == "shares.lookalike"
     only = phase(shares={"harmful": 1, "lookalike": 0, "ordinary": 0})
+    stream.check([only])
     assert len(stream.draw(only, 0)) == 4
 
 

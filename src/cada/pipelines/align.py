@@ -31,7 +31,8 @@ from cada.reporting.report import write_report
 from cada.requests.sources import load_requests, load_sets
 from cada.requests.types import Request
 from cada.rollout.prompts import Prompter
-from cada.training.trainer import Trainer
+from cada.training.collect import RequestStream
+from cada.training.trainer import Trainer, check_trackers
 
 log = logging.getLogger(__name__)
 
@@ -77,6 +78,8 @@ def align(recipe: Recipe, watcher: Watcher) -> Outcome:
     what = _measurement(recipe, casebook)
     for request in [*train, *(r for requests in what.sets.values() for r in requests)]:
         _check_hazard(request, casebook, recipe.prompting.cases)
+    RequestStream(train, recipe.seed).check(recipe.phases)
+    check_trackers(recipe.training.trackers)
     folder = check_run(recipe)
     report = folder / "report.html"
     if report.exists():

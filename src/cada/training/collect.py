@@ -70,23 +70,28 @@ class RequestStream:
         for request in requests:
             self.pools[request.kind].append(request)
 
-    def draw(self, phase: Phase, step: int) -> list[Request]:
-        """The requests of step `step` (from 0) of a phase.
+    def check(self, phases: Sequence[Phase]) -> None:
+        """See that there are requests of every kind that a phase asks for.
 
         Raises:
             CadaError: the sources hold no request of a kind whose share is above 0.
         """
-        drawn = []
-        for kind, n in counts(phase.shares, phase.requests_per_step).items():
-            pool = self.pools[kind]
-            if n and not pool:
-                raise CadaError(
-                    f"no {kind} request to train on, but phase {phase.name!r} asks for them",
-                    where=f"shares.{kind}",
-                    mend="Add a source with such requests, or set the share to 0",
-                )
-            drawn += [self._nth(phase.name, kind, step * n + i) for i in range(n)]
-        return drawn
+        for phase in phases:
+            for kind, n in counts(phase.shares, phase.requests_per_step).items():
+                if n and not self.pools[kind]:
+                    raise CadaError(
+                        f"no {kind} request to train on, but phase {phase.name!r} asks for them",
+                        where=f"shares.{kind}",
+                        mend="Add a source with such requests, or set the share to 0",
+                    )
+
+    def draw(self, phase: Phase, step: int) -> list[Request]:
+        """The requests of step `step` (from 0) of a phase that has been checked."""
+        return [
+            self._nth(phase.name, kind, step * n + i)
+            for kind, n in counts(phase.shares, phase.requests_per_step).items()
+            for i in range(n)
+        ]
 
     def _nth(self, phase: str, kind: str, index: int) -> Request:
         pool = self.pools[kind]

@@ -14,7 +14,7 @@ Everything random depends only on (seed, phase, step), so that a killed run goes
 import logging
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from math import inf, isfinite
 from pathlib import Path
@@ -24,8 +24,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from accelerate import Accelerator
+from accelerate.tracking import get_available_trackers
 
 from cada.config.recipe import Phase, Recipe
+from cada.errors import CadaError
 from cada.files import append_json_line, atomic_path, read_json_lines, write_text
 from cada.judging.verdict import Judge
 from cada.models.load import Policy
@@ -120,8 +122,7 @@ class Trainer:
         Raises:
             CadaError: a checkpoint is damaged, the disk is full, or a kind of request is missing.
         """
-        for phase in self.recipe.phases:
-            self.collector.stream.draw(phase, 0)
+        self.collector.stream.check(self.recipe.phases)
         self._resume()
         if self.options.trackers:
             self.accelerator.init_trackers("cada", config={"recipe": self.recipe.model_dump_json()})
@@ -313,6 +314,22 @@ class Trainer:
     def clear_state(self) -> None:
         """Remove the checkpoints of a run that has ended; `model/` holds its weights."""
         shutil.rmtree(self.checkpoints.folder, ignore_errors=True)
+
+
+def check_trackers(names: Sequence[str]) -> None:
+    """See that every tracker's package is there: accelerate leaves out one that is not.
+
+    Raises:
+        CadaError: a package is missing.
+    """
+    there = {str(tracker) for tracker in get_available_trackers()}
+    for name in names:
+        if name not in there:
+            raise CadaError(
+                f"the tracker {name} is not installed",
+                where="training.trackers",
+                mend=f"Install it (pip install {name}), or leave it out",
+            )
 
 
 def _merge(results: list[UpdateResult]) -> dict[str, Any]:
