@@ -7,15 +7,15 @@
 
 The row for harmful requests is the paper's (section on the reward; partial and unrelated are ours
 where it is silent). The row for benign requests is our extension. "With reasoning" also asks that
-no marker comes twice, and that the response to a benign request says something and is not the
-analysis over again: policies of few parameters fall into repeating, and would learn it.
+no marker and no sentence comes twice, and that the response to a benign request says something and
+is not the analysis over again: policies of few parameters fall into repeating, and would learn it.
 """
 
 from typing import Literal
 
 from cada.judging.verdict import Outcome, Verdict
 from cada.prompting.deliberation import Deliberation
-from cada.prompting.words import copies, names_content_word, restates, says_something
+from cada.prompting.words import copies, names_content_word, repeats, restates, says_something
 from cada.requests.types import Request
 
 ReasoningTest = Literal["nonempty", "on_topic"]
@@ -33,8 +33,9 @@ def reward(
 
     `reasoning` says what counts as reasoned. `nonempty` is the paper's test, which any filler
     passes. `on_topic`, the default for that reason, also asks that the analysis names a content
-    word of the request and is no mere copy of it, that no marker is repeated, and that the
-    response to a benign request says more than a courtesy and does not restate the analysis.
+    word of the request and is no mere copy of it, that no marker and no sentence is repeated, and
+    that the response to a benign request says more than a courtesy and does not restate the
+    analysis.
     `opens` asks that the analysis opens with the right verdict (`prompting.verdict`).
     """
     if verdict.outcome is Outcome.UNSCORED:
@@ -65,8 +66,8 @@ def reasoned(
 
 
 def _answers(request: Request, deliberation: Deliberation) -> bool:
-    """Whether no marker is repeated, and a benign request is told something beside the analysis."""
-    if deliberation.repeated:
+    """Whether nothing is repeated, and a benign request is told something beside the analysis."""
+    if deliberation.repeated or repeats(f"{deliberation.without_verdict}\n{deliberation.response}"):
         return False
     response = deliberation.response
     return request.harmful or (

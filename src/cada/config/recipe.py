@@ -247,7 +247,7 @@ class RewardOptions(_Section):
     reasoning: Literal["nonempty", "on_topic"] = Field(
         default="on_topic",
         description="`nonempty` is the paper's; `on_topic` asks that the analysis names a "
-        "content word of the request and is no copy of it, that no marker is repeated, and that an "
+        "content word of the request and is no copy of it, that nothing is repeated, and that an "
         "answer to a benign request says something that is not the analysis over again.",
     )
 

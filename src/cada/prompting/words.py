@@ -30,6 +30,8 @@ welcome yes
 _COURTESIES = frozenset(_POLITE.split())
 _WORD_OR_NUMBER = re.compile(r"\w+")
 _RESTATED = 0.8
+_SENTENCE_END = re.compile(r"[.!?]+\s+|\n+")
+_SHORTEST_SENTENCE = 3
 
 
 def content_stems(text: str) -> set[str]:
@@ -67,6 +69,13 @@ def restates(text: str, other: str) -> bool:
     """Whether `text` is for the most part a run of `other`'s words, and not much shorter."""
     own, there = _sequence(text), _sequence(other)
     return 2 * len(own) >= len(there) and overlap(own, there) >= _RESTATED
+
+
+def repeats(text: str) -> bool:
+    """Whether a sentence of three words or more comes twice, as where a model runs in circles."""
+    parts = [_sequence(part) for part in _SENTENCE_END.split(text)]
+    sentences = [tuple(words) for words in parts if len(words) >= _SHORTEST_SENTENCE]
+    return len(set(sentences)) < len(sentences)
 
 
 def overlap(words: list[str], others: list[str]) -> float:
