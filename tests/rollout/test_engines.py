@@ -1,6 +1,5 @@
 """Sampling with shared prefixes against transformers' own generation and plain forwards."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from random import Random
 
@@ -87,11 +86,10 @@ def test_greedy_does_not_depend_on_the_batch(rows: int) -> None:
 
 @pytest.mark.parametrize("temperature", [0.7, 1.0])
 @pytest.mark.parametrize("engine", [SharedEngine, PlainEngine])
-@pytest.mark.parametrize("make", [stopping_policy, lora_policy])
 def test_logprobs_are_a_plain_forwards(
-    engine: type[SharedEngine] | type[PlainEngine], temperature: float, make: Callable[[], Policy]
+    engine: type[SharedEngine] | type[PlainEngine], temperature: float
 ) -> None:
-    policy = make()
+    policy = stopping_policy()
     done = flat(engine(policy).generate(PROMPTS, 4, Sampling(12, temperature), 0))
     for r in done:
         rows = plain_logprobs(policy, r, temperature)
