@@ -212,6 +212,21 @@ def test_the_learning_rate_follows_its_schedule(
     assert rates == pytest.approx([1e-2 * f for f in factors])
 
 
+def test_a_phase_learns_the_same_whatever_the_optimiser_saw_before(
+    tiny_folder: Path, tmp_path: Path
+) -> None:
+    second = {**ONE, "name": "second", "steps": 2, "learning_rate": 1e-3, "kl": {"beta": 0}}
+    both = make_trainer(make_recipe(tiny_folder, tmp_path / "both", phases=[ONE, second]))
+    both.train()
+    first = make_trainer(make_recipe(tiny_folder, tmp_path / "first", phases=[ONE]))
+    first.train()
+    alone = make_trainer(make_recipe(tiny_folder, tmp_path / "alone", phases=[second]))
+    alone.policy.model.load_state_dict(first.policy.model.state_dict())
+    alone.train()
+    assert not same(weights(first), weights(alone))
+    assert same(weights(both), weights(alone))
+
+
 def test_distillation_takes_no_step_on_what_earned_nothing(
     tiny_folder: Path, tmp_path: Path
 ) -> None:

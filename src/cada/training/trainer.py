@@ -150,6 +150,8 @@ class Trainer:
     def _step(self, phase: Phase, step: int) -> dict[str, Any]:
         if step == 0:
             self.progress.phase_updates = 0
+            # another loss has gradients of another size, which the old moments would scale away
+            self.optimiser.state.clear()
         reference = self._reference(phase, step)
         started = time.perf_counter()
         judged, samples = self.collector.collect(phase, step)
