@@ -58,6 +58,19 @@ def test_lora_trains_the_adapters_alone(tiny_folder: Path) -> None:
     torch.testing.assert_close(logits(policy.model), logits(load_policy(str(tiny_folder)).model))
 
 
+def test_adapters_depend_on_the_seed_alone(tiny_folder: Path) -> None:
+    def adapters(noise: int, seed: int) -> list[torch.Tensor]:
+        torch.manual_seed(noise)
+        policy = load_policy(str(tiny_folder), lora=Lora(rank=2, alpha=4), seed=seed)
+        assert torch.initial_seed() == noise
+        named = sorted(policy.model.named_parameters(), key=lambda pair: pair[0])
+        return [parameter for name, parameter in named if "lora_A" in name]
+
+    first, again, other = adapters(1, seed=5), adapters(2, seed=5), adapters(1, seed=6)
+    assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
+    assert not any(torch.equal(a, b) for a, b in zip(first, other, strict=True))
+
+
 def test_several_stop_tokens(copied: Path) -> None:
     config = copied / "generation_config.json"
     config.write_text(json.dumps({"eos_token_id": [0, 17]}))

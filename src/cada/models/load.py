@@ -49,6 +49,7 @@ def load_policy(
     lora: Lora | None = None,
     device: str | None = None,
     dtype: torch.dtype | None = None,
+    seed: int = 0,
 ) -> Policy:
     """Load a policy for sampling and training; no code from the model's files is run.
 
@@ -57,6 +58,7 @@ def load_policy(
         lora: wrap the model with fresh LoRA adapters; None trains every weight.
         device: `cpu` or `cuda`; CUDA where there is one when None.
         dtype: float32 on a CPU and bfloat16 on a GPU when None.
+        seed: of the adapters' first weights; the process's own generator is left as it is.
 
     Raises:
         CadaError: the model is missing, has no chat template or has no stop token.
@@ -85,7 +87,9 @@ def load_policy(
     model.eval()
     shared = _try_shared(model)
     if lora is not None:
-        model = get_peft_model(model, _lora_config(lora))
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            model = get_peft_model(model, _lora_config(lora))
     return Policy(model, tokenizer, source, stops, shared, _has_system_role(tokenizer), place)
 
 

@@ -88,7 +88,9 @@ def align(recipe: Recipe, watcher: Watcher) -> Outcome:
     watcher.stage(f"loading {recipe.model}")
     # Full fine-tuning keeps float32 weights: bfloat16 would round the paper's small steps away.
     kind = torch.float32 if recipe.lora is None else None
-    policy = load_policy(recipe.model, lora=recipe.lora, device=recipe.device, dtype=kind)
+    policy = load_policy(
+        recipe.model, lora=recipe.lora, device=recipe.device, dtype=kind, seed=recipe.seed
+    )
     open_run(recipe)
     with held(folder):
         check_run(recipe)
