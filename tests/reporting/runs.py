@@ -9,7 +9,8 @@ from typing import Any
 import yaml
 
 from cada.config.recipe import Kl, Phase, Recipe, RolloutMode
-from cada.evaluation.measure import Answer, row_of, tabulate
+from cada.evaluation.answers import Answer
+from cada.evaluation.metrics import row_of, tabulate
 from cada.reporting.load import RunData, load_run
 from cada.stats import mean_normal
 
@@ -52,15 +53,19 @@ def answers(outcomes: Outcomes, *, mode: str = "none", reasoned: bool = True) ->
             made.append(
                 Answer(
                     benchmark="embedded",
+                    attack="none",
                     mode=mode,
                     request_id=f"{kind}-{index:02d}",
                     kind=kind,
                     hazard=hazard,
                     request=f"A {kind} request, number {index}",
+                    sent=f"A {kind} request, number {index}",
+                    prefill="",
                     text=response,
                     reasoning="The request asks for something." if reasoned else "",
                     response=response,
                     outcome=outcome,
+                    score=None,
                     reason="rule",
                     judge="rules",
                     reasoned=reasoned,

@@ -12,10 +12,12 @@ from pathlib import Path
 import torch
 
 from cada.errors import CadaError
+from cada.evaluation.metrics import Row, row_of
 from cada.models.load import Policy
 from cada.requests.types import Request
 from cada.rollout.prompts import Prompter
 from cada.rollout.types import Rollout
+from cada.stats import mean_normal
 from cada.training.samples import Sample, microbatches
 from cada.training.update import completion_stats
 
@@ -94,3 +96,17 @@ def canary_loss(
             at += len(each)
     order = range(len(samples))
     return CanaryLoss(tuple(mean[i] for i in order), tuple(first[i] for i in order))
+
+
+def canary_rows(
+    policy: Policy, prompter: Prompter, source: str | None, label: str, tokens: int = 2048
+) -> list[Row]:
+    """The canary's rows of `evaluation.json`; none without a source of pairs."""
+    if source is None:
+        return []
+    losses = canary_loss(policy, prompter, load_pairs(source), tokens)
+    found = {"canary_loss": losses.per_pair, "canary_opening": losses.opening}
+    return [
+        row_of(label, "canary", "none", metric, mean_normal(list(values)), 0, "loss")
+        for metric, values in found.items()
+    ]

@@ -1,18 +1,15 @@
-"""Measure a policy on several sets and modes, going on where a killed run stopped."""
+"""Measure a target on several sets, attacks and modes, going on where a killed run stopped."""
 
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
-from cada.evaluation.canary import canary_loss, load_pairs
-from cada.evaluation.measure import Answer, Row, answer, row_of, tabulate
-from cada.files import append_json_line, drop_partial_line, read_json_lines
+from cada.attacks.types import Attempt
+from cada.evaluation.answers import Answer, answer, read_answers
+from cada.evaluation.targets import Target
+from cada.files import append_json_line, drop_partial_line
 from cada.judging.verdict import Judge
-from cada.models.load import Policy
-from cada.requests.types import Request
-from cada.rollout.prompts import Prompter
-from cada.rollout.transformers_engine import make_engine
-from cada.stats import mean_normal
+from cada.rollout.types import Sampling
 
 # Answers are written in pieces of this size; a killed run loses at most one piece.
 _PIECE = 128
@@ -20,63 +17,55 @@ _PIECE = 128
 Progress = Callable[[str, int, int], None]
 
 
-@dataclass(frozen=True)
-class Measurement:
-    """What to measure."""
-
-    sets: dict[str, list[Request]]
-    modes: tuple[str, ...]
-    max_tokens: int
-    canary: str | None = None
-    tokens_per_pass: int = 2048
-
-
 def measure(
-    policy: Policy,
-    prompter: Prompter,
+    target: Target,
     judge: Judge,
-    what: Measurement,
-    label: str,
+    sets: dict[str, list[Attempt]],
+    modes: Sequence[str],
+    max_tokens: int,
     answers_file: Path,
+    label: str,
     progress: Progress | None = None,
-) -> list[Row]:
-    """Answer, judge and tabulate; `label` is the rows' model.
+) -> list[Answer]:
+    """Greedy answers (temperature 0, the paper's) to every attempt under every mode, judged.
 
     Answers go to `answers_file`, one JSON line each; those that are there already, to the same
-    text, are kept and not made again.
+    text, are kept and not made again. An answer that could not be had is asked for again.
+
+    Args:
+        target: the model under test.
+        judge: judges the final responses.
+        sets: each benchmark's attempts under its name, of one attack or several.
+        modes: prompt modes.
+        max_tokens: longest answer.
+        answers_file: where the answers are kept.
+        label: the model, in `progress`.
+        progress: is told what is measured, how many answers there are, and of how many.
     """
     drop_partial_line(answers_file)
-    lines = read_json_lines(answers_file)
-    done = {(a["benchmark"], a["mode"], a["request_id"], a["request"]): a for a in lines}
-    engine = make_engine(policy, _PIECE)
+    known = [a for a in read_answers(answers_file) if a.finish_reason != "error"]
+    done = {_key(a): a for a in known}
+    sampling = Sampling(max_tokens, temperature=0.0)
     answers: list[Answer] = []
-    for name, requests in what.sets.items():
-        for mode in what.modes:
-            made: dict[str, Answer] = {
-                r.id: Answer(**kept)
-                for r in requests
-                if (kept := done.get((name, mode, r.id, r.text)))
-            }
-            left = [r for r in requests if r.id not in made]
+    for name, attempts in sets.items():
+        for attack, mode in [(a, m) for a in _attacks(attempts) for m in modes]:
+            own = [attempt for attempt in attempts if attempt.attack == attack]
+            keys = [(name, attack, mode, a.request.id, a.text, a.prefill) for a in own]
+            left = [a for a, key in zip(own, keys, strict=True) if key not in done]
+            text = f"{label}: {name}, mode {mode}" + ("" if attack == "none" else f", {attack}")
             for at in range(0, len(left), _PIECE):
-                piece = left[at : at + _PIECE]
-                for a in answer(engine, prompter, judge, piece, name, mode, what.max_tokens):
+                for a in answer(target, judge, left[at : at + _PIECE], name, mode, sampling):
                     append_json_line(answers_file, asdict(a))
-                    made[a.request_id] = a
+                    done[_key(a)] = a
                 if progress:
-                    progress(f"{label}: {name}, mode {mode}", len(made), len(requests))
-            answers += [made[r.id] for r in requests]
-    rows = tabulate(answers, label, judge.name)
-    return rows + _canary_rows(policy, prompter, what, label)
+                    progress(text, len(own) - len(left) + min(at + _PIECE, len(left)), len(own))
+            answers += [done[key] for key in keys]
+    return answers
 
 
-def _canary_rows(policy: Policy, prompter: Prompter, what: Measurement, label: str) -> list[Row]:
-    if what.canary is None:
-        return []
-    pairs = load_pairs(what.canary)
-    losses = canary_loss(policy, prompter, pairs, what.tokens_per_pass)
-    found = {"canary_loss": losses.per_pair, "canary_opening": losses.opening}
-    return [
-        row_of(label, "canary", "none", metric, mean_normal(list(values)), 0, "loss")
-        for metric, values in found.items()
-    ]
+def _key(a: Answer) -> tuple[str, str, str, str, str, str]:
+    return a.benchmark, a.attack, a.mode, a.request_id, a.sent, a.prefill
+
+
+def _attacks(attempts: Sequence[Attempt]) -> list[str]:
+    return list(dict.fromkeys(attempt.attack for attempt in attempts))

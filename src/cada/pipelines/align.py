@@ -13,13 +13,15 @@ from typing import Any, Protocol
 
 import torch
 
+from cada.attacks.types import Attempt
 from cada.casebook.loader import load_casebook
 from cada.casebook.schema import Casebook
 from cada.config.recipe import Recipe
 from cada.errors import CadaError
-from cada.evaluation.canary import load_pairs
-from cada.evaluation.measure import Row
-from cada.evaluation.sets import Measurement, measure
+from cada.evaluation.canary import canary_rows, load_pairs
+from cada.evaluation.local import LocalTarget
+from cada.evaluation.metrics import Row, tabulate
+from cada.evaluation.sets import measure
 from cada.files import held, write_json, write_text
 from cada.judging.make import cost, make_judge
 from cada.judging.verdict import check_judge
@@ -76,12 +78,16 @@ def align(recipe: Recipe, watcher: Watcher) -> Outcome:
         torch.set_num_threads(recipe.threads)
     casebook = load_casebook(recipe.casebook)
     train = [r for source in recipe.requests.train for r in load_requests(source, casebook)]
-    what = _measurement(recipe, casebook)
-    for request in [*train, *(r for requests in what.sets.values() for r in requests)]:
+    sets = load_sets(recipe.requests.evaluate, casebook)
+    measured = [request for requests in sets.values() for request in requests]
+    attempts = {name: [Attempt.plain(r) for r in requests] for name, requests in sets.items()}
+    if recipe.evaluation.canary:
+        load_pairs(recipe.evaluation.canary)
+    for request in [*train, *measured]:
         _check_hazard(request, casebook, recipe.prompting.cases)
     RequestStream(train, recipe.seed).check(recipe.phases)
     check_trackers(recipe.training.trackers)
-    check_judge(recipe.judge.kind, recipe.judge.harm_only, _judged(recipe, train, what))
+    check_judge(recipe.judge.kind, recipe.judge.harm_only, [*_judged(recipe, train), *measured])
     folder = check_run(recipe)
     report = folder / "report.html"
     if report.exists():
@@ -107,9 +113,22 @@ def align(recipe: Recipe, watcher: Watcher) -> Outcome:
         judge = make_judge(recipe.judge, folder / REPLIES, recipe.device)
         prompter = Prompter(casebook, recipe.prompting, policy.tokenizer, policy.system_role)
 
+        target = LocalTarget(policy, prompter)
+        canary, tokens = recipe.evaluation.canary, recipe.training.tokens_per_microbatch
+
         def rows(label: str) -> list[Row]:
-            answers = folder / f"answers-{label}.jsonl"
-            return measure(policy, prompter, judge, what, label, answers, watcher.measured)
+            answers = measure(
+                target,
+                judge,
+                attempts,
+                [str(mode) for mode in recipe.evaluation.modes],
+                recipe.evaluation.max_tokens,
+                folder / f"answers-{label}.jsonl",
+                label,
+                watcher.measured,
+            )
+            table = tabulate(answers, label, judge.name)
+            return table + canary_rows(policy, prompter, canary, label, tokens)
 
         watcher.stage("measuring the model before training")
         before = rows("before")
@@ -135,11 +154,10 @@ def align(recipe: Recipe, watcher: Watcher) -> Outcome:
         return Outcome(folder, report)
 
 
-def _judged(recipe: Recipe, train: list[Request], what: Measurement) -> list[Request]:
-    """Every request whose answers are judged: a share of 0 leaves a kind out of training."""
+def _judged(recipe: Recipe, train: list[Request]) -> list[Request]:
+    """The requests whose rollouts are judged: a share of 0 leaves a kind out of training."""
     shares = [phase.shares.model_dump() for phase in recipe.phases]
-    trained = [r for r in train if any(s[r.kind] for s in shares)]
-    return [*trained, *(r for requests in what.sets.values() for r in requests)]
+    return [r for r in train if any(s[r.kind] for s in shares)]
 
 
 def _check_hazard(request: Request, casebook: Casebook, cases: int) -> None:
@@ -157,18 +175,3 @@ def _check_hazard(request: Request, casebook: Casebook, cases: int) -> None:
             where=f"casebook {casebook.name!r}",
             mend="Add it to the casebook, use other request sources, or set prompting.cases",
         )
-
-
-def _measurement(recipe: Recipe, casebook: Casebook) -> Measurement:
-    """The sets and modes of the before/after table, read before anything slow begins."""
-    sets = load_sets(recipe.requests.evaluate, casebook)
-    options = recipe.evaluation
-    if options.canary:
-        load_pairs(options.canary)
-    return Measurement(
-        sets,
-        tuple(str(m) for m in options.modes),
-        options.max_tokens,
-        options.canary,
-        recipe.training.tokens_per_microbatch,
-    )

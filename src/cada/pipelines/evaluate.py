@@ -7,14 +7,16 @@ from typing import Any, Protocol
 
 import yaml
 
+from cada.attacks.types import Attempt
 from cada.casebook.loader import load_casebook
 from cada.config.judge import JudgeOptions
 from cada.config.recipe import Prompting
 from cada.config.sources import RequestSource
 from cada.errors import CadaError
-from cada.evaluation.canary import load_pairs
-from cada.evaluation.measure import Row
-from cada.evaluation.sets import Measurement, measure
+from cada.evaluation.canary import canary_rows, load_pairs
+from cada.evaluation.local import LocalTarget
+from cada.evaluation.metrics import Row, tabulate
+from cada.evaluation.sets import measure
 from cada.files import held, write_json, write_text
 from cada.judging.make import cost, make_judge
 from cada.judging.verdict import check_judge
@@ -95,13 +97,24 @@ def evaluate(job: Evaluation, out: Path | None, watcher: Watcher) -> Result:
     watcher.stage(f"loading {job.model}")
     policy = load_policy(job.model, device=job.device)
     prompter = Prompter(casebook, job.prompting, policy.tokenizer, policy.system_role)
-    what = Measurement(sets, job.modes, job.max_tokens, job.canary)
+    target = LocalTarget(policy, prompter)
+    attempts = {name: [Attempt.plain(r) for r in requests] for name, requests in sets.items()}
     watcher.stage("answering")
     with tempfile.TemporaryDirectory() as scratch:
         place = out or Path(scratch)
         with held(place):
-            answers = place / "answers.jsonl"
-            rows = measure(policy, prompter, judge, what, job.model, answers, watcher.measured)
+            answers = measure(
+                target,
+                judge,
+                attempts,
+                job.modes,
+                job.max_tokens,
+                place / "answers.jsonl",
+                job.model,
+                watcher.measured,
+            )
+            rows = tabulate(answers, job.model, judge.name)
+            rows += canary_rows(policy, prompter, job.canary, job.model)
             if out is not None:
                 write_json(out / "evaluation.json", Result(rows, cost(judge)).as_dict())
     return Result(rows, cost(judge))

@@ -1,14 +1,14 @@
 """Read a run's folder."""
 
 import json
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from cada.errors import CadaError
-from cada.evaluation.measure import Answer
+from cada.evaluation.answers import Answer, read_answers
 from cada.files import read_json_lines
 
 LABELS = ("before", "after")
@@ -75,8 +75,8 @@ def load_run(folder: Path) -> RunData:
         _json(folder / "environment.json") if (folder / "environment.json").is_file() else {},
         read_json_lines(folder / "metrics.jsonl"),
         _evaluation(folder / "evaluation.json"),
-        _answers(folder / "answers-before.jsonl"),
-        _answers(folder / "answers-after.jsonl"),
+        tuple(read_answers(folder / "answers-before.jsonl")),
+        tuple(read_answers(folder / "answers-after.jsonl")),
     )
 
 
@@ -107,16 +107,6 @@ def _evaluation(path: Path) -> dict[str, Any]:
             mend="Give the output folder of `cada align`, not of `cada evaluate`",
         )
     return data
-
-
-def _answers(path: Path) -> tuple[Answer, ...]:
-    names = {f.name for f in fields(Answer)}
-    answers = []
-    for row in read_json_lines(path):
-        if not isinstance(row, dict) or row.keys() != names:
-            raise _damaged(path, "a line is no answer as this version writes it")
-        answers.append(Answer(**row))
-    return tuple(answers)
 
 
 def _json(path: Path) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cada.evaluation.measure import Answer
+from cada.evaluation.answers import Answer
 from cada.judging.verdict import Outcome
 from cada.reporting.load import RunData
 from cada.requests.hazards import PAPER_HAZARDS

@@ -19,14 +19,18 @@ class Encoder:
         self.tokenizer = tokenizer
         self._packs: dict[tuple[tuple[str, str], ...], tuple[int, ...]] = {}
 
-    def encode(self, request_id: str, mode: str, conversation: Conversation) -> Prompt:
+    def encode(
+        self, request_id: str, mode: str, conversation: Conversation, prefill: str = ""
+    ) -> Prompt:
         """Token ids of the prompt, ready for an answer, split into pack and request.
+
+        `prefill` is how the answer already begins.
 
         Raises:
             CadaError: the chat template rejects the conversation.
         """
         messages = [{"role": t.role, "content": t.content} for t in conversation.messages]
-        ids = self._ids(messages)
+        ids = self._ids(messages, prefill)
         key = tuple((m["role"], m["content"]) for m in messages[:-1])
         if key not in self._packs:
             probes = [self._ids([*messages[:-1], {"role": "user", "content": p}]) for p in _PROBES]
@@ -39,7 +43,7 @@ class Encoder:
         text: str = self.tokenizer.decode(ids, skip_special_tokens=True)
         return text
 
-    def _ids(self, messages: list[dict[str, str]]) -> tuple[int, ...]:
+    def _ids(self, messages: list[dict[str, str]], prefill: str = "") -> tuple[int, ...]:
         try:
             text = self.tokenizer.apply_chat_template(
                 messages, tokenize=False, add_generation_prompt=True
@@ -50,7 +54,7 @@ class Encoder:
                 where=str(self.tokenizer.name_or_path),
                 mend="Put cases inline (prompting.cases_as: inline) or mend the template",
             ) from error
-        return tuple(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+        return tuple(self.tokenizer(text + prefill, add_special_tokens=False)["input_ids"])
 
 
 def _common(a: tuple[int, ...], b: tuple[int, ...]) -> tuple[int, ...]:

@@ -30,7 +30,15 @@ class Prompter:
         self.encoder = Encoder(tokenizer)
         self._system_role = system_role
 
-    def prompt(self, request: Request, mode: str, seed: int, *, sampling: bool = False) -> Prompt:
+    def prompt(
+        self,
+        request: Request,
+        mode: str,
+        seed: int,
+        *,
+        sampling: bool = False,
+        prefill: str = "",
+    ) -> Prompt:
         """The prompt of a request.
 
         Args:
@@ -39,6 +47,7 @@ class Prompter:
             seed: draws the cases; requests of one hazard share them under one seed.
             sampling: use what may help sampling alone, namely the hint and matched cases;
                 elsewhere a pack is half refusing, half complying.
+            prefill: how the answer already begins.
         """
         request = self._placed(request, mode)
         chosen = Mode(mode)
@@ -51,7 +60,7 @@ class Prompter:
             system_role=self._system_role,
         )
         conversation = build(request, chosen, self.casebook, cases, options)
-        return self.encoder.encode(request.id, mode, conversation)
+        return self.encoder.encode(request.id, mode, conversation, prefill)
 
     def shown(
         self, request: Request, mode: str, seed: int, *, sampling: bool = False

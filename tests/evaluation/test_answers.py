@@ -5,13 +5,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from transformers import AutoTokenizer
 
+from cada.attacks.types import Attempt
 from cada.casebook.loader import load_casebook
 from cada.config.recipe import Prompting
-from cada.evaluation.measure import Answer, Row, answer, tabulate
+from cada.evaluation.answers import Answer, answer
+from cada.evaluation.local import LocalTarget
+from cada.evaluation.metrics import Row, tabulate
 from cada.judging.refusal import RefusalJudge
+from cada.models.load import load_policy
 from cada.rollout.prompts import Prompter
+from cada.rollout.types import Sampling
 from tests.evaluation.scripted import ANSWERS, REQUESTS, ScriptedEngine
 
 
@@ -19,15 +23,19 @@ def an_answer(kind: str, outcome: str, **changes: Any) -> Answer:
     return replace(
         Answer(
             benchmark="set",
+            attack="none",
             mode="none",
             request_id="r",
             kind=kind,
             hazard=None,
             request="?",
+            sent="?",
+            prefill="",
             text="",
             reasoning="",
             response="Yes.",
             outcome=outcome,
+            score=None,
             reason="",
             judge="test",
             reasoned=False,
@@ -116,11 +124,12 @@ def test_sets_and_modes_are_told_apart() -> None:
     assert found == {("set", "none"): 1, ("set", "cases"): 0, ("other", "none"): 0}
 
 
-def test_answers_are_greedy_parsed_and_judged_by_their_response(tiny_folder: Path) -> None:
-    tokenizer = AutoTokenizer.from_pretrained(tiny_folder)
-    prompter = Prompter(load_casebook("default"), Prompting(), tokenizer)
-    engine = ScriptedEngine(ANSWERS)
-    found = answer(engine, prompter, RefusalJudge(), REQUESTS, "set", "none", 7)
+def test_answers_are_parsed_and_judged_by_their_response(tiny_folder: Path) -> None:
+    policy = load_policy(str(tiny_folder), device="cpu")
+    prompter = Prompter(load_casebook("default"), Prompting(), policy.tokenizer)
+    target = LocalTarget(policy, prompter, ScriptedEngine(ANSWERS))
+    attempts = [Attempt.plain(request) for request in REQUESTS]
+    found = answer(target, RefusalJudge(), attempts, "set", "none", Sampling(7, 0.0))
     assert [(a.request_id, a.kind, a.outcome, a.reasoned) for a in found] == [
         ("h1", "harmful", "refused", True),
         ("h2", "harmful", "complied", False),
@@ -130,5 +139,4 @@ def test_answers_are_greedy_parsed_and_judged_by_their_response(tiny_folder: Pat
     assert found[0].response == "I can't help with that."
     assert found[0].reasoning == "Burgling a house hurts its owner."
     assert found[3].reasoning == ""
-    assert [s.temperature for s in engine.sampling] == [0]
     assert [a.finish_reason for a in found] == ["length", "length", "length", "stop"]
