@@ -63,7 +63,7 @@ def judge_command(
     from cada.judging.labels import read_answers, read_labelled
     from cada.reporting import judged
 
-    named = _columns(columns)
+    named = parts(columns)
     options = parse_judge(judge)
     if (answers is None) == (labels is None):
         raise CadaError(
@@ -121,7 +121,8 @@ def show_cost(console: Console, cost: dict[str, float | str | None] | None) -> N
         )
 
 
-def _columns(given: list[str] | None) -> dict[str, str]:
+def parts(given: list[str] | None) -> dict[str, str]:
+    """Part → column, from `PART=NAME[,PART=NAME…]` options."""
     pairs = [pair for text in given or () for pair in text.split(",")]
     named = {}
     for pair in pairs:
