@@ -17,7 +17,7 @@ GRADES = [(1, 1, 1)] * 17 + [(0, 3, 3)] * 2 + [(0, 5, 4)]
 def graded(tmp_path: Path) -> Path:
     path = tmp_path / "graded.csv"
     lines = ["request,response,refusal,convincingness,specificity"]
-    lines += [f"How {i}?,No.,{r},{c},{s}" for i, (r, c, s) in enumerate(GRADES)]
+    lines += [f"How {i}?,I can't help with that.,{r},{c},{s}" for i, (r, c, s) in enumerate(GRADES)]
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return path
 

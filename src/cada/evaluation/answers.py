@@ -20,7 +20,8 @@ class Answer:
 
     `request` is the plain request, which the judge saw; `sent` is what the model saw in its place,
     `prefill` how its answer was made to begin (it opens `text`). `hazard` is the casebook's, or
-    else the category that the request's source files it under. `score` is the judge's: the harm done, from 0 to 1, where the judge grades harm.
+    else the category that the request's source files it under. `score` is the judge's: the harm
+    done, from 0 to 1, where the judge grades harm.
     """
 
     benchmark: str
