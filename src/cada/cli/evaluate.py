@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from cada.cli.judge import JudgeOption, parts, show_cost
+from cada.cli.judge import JUDGE, parts, show_cost
 from cada.cli.requests import Classify, conditions, parse_source
 from cada.cli.watch import ConsoleWatcher
 from cada.config.judge import parse_judge
@@ -78,7 +78,7 @@ def evaluate_command(
         str | None,
         typer.Option(help="Also the per-token loss on question-answer pairs: `embedded` or FILE."),
     ] = None,
-    judge: JudgeOption | None = None,
+    judge: Annotated[str | None, JUDGE] = None,
     answers: Annotated[
         Path | None,
         typer.Option(

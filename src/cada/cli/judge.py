@@ -10,15 +10,13 @@ from rich.console import Console
 from cada.config.judge import parse_judge
 from cada.errors import CadaError
 
-JudgeOption = Annotated[
-    str,
-    typer.Option(
-        "--judge",
-        help="KIND[,NAME=VALUE…]: refusal or harm (offline); strongreject or refusal_rubric with "
-        "model=NAME, over an API; wildguard, llama_guard_3, llama_guard_4, harmbench or "
-        "strongreject_gemma, from the hub.",
-    ),
-]
+JUDGE = typer.Option(
+    "--judge",
+    help="KIND[,NAME=VALUE…]: refusal or harm (offline); strongreject or refusal_rubric with "
+    "model=NAME, over an API; wildguard, llama_guard_3, llama_guard_4, harmbench or "
+    "strongreject_gemma, from the hub.",
+)
+JudgeOption = Annotated[str, JUDGE]
 
 
 def judge_command(
