@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from cada.attacks.types import Attempt
+from cada.attacks.types import NO_ATTACK, Attempt
 from cada.errors import CadaError
 from cada.files import append_json_line, drop_partial_line
 from cada.requests.types import Request
 
-_NAME = r"^[A-Za-z0-9][A-Za-z0-9_.:/-]{0,99}$"
+_NAME = r"^[^\x00-\x1f\x7f-\x9f]{1,100}$"
 
 
 class Header(BaseModel):
@@ -37,6 +37,13 @@ class Header(BaseModel):
     date: str = Field(pattern=r"^\d{4}-\d\d-\d\d$")
     benchmarks: list[str]
     settings: dict[str, Any] = Field(default_factory=dict)
+
+    @field_validator("attack")
+    @classmethod
+    def _is_one(cls, value: str) -> str:
+        if value == NO_ATTACK:
+            raise ValueError(f"{NO_ATTACK!r} is the name of no attack")
+        return value
 
 
 class Row(BaseModel):
@@ -103,14 +110,7 @@ def read_attack_file(path: Path) -> AttackFile:
     Raises:
         CadaError: the file is missing, or a line is not as it should be (which line, and why).
     """
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise CadaError(
-            f"cannot be read ({error.strerror or error})",
-            where=str(path),
-            mend="Make an attack file with `cada attack build`",
-        ) from error
+    data = _bytes(path)
     if not data:
         raise _wrong(path, 1, "the header is missing")
     if not data.endswith(b"\n"):
@@ -137,10 +137,13 @@ def open_attack_file(path: Path, header: Header) -> AttackFile:
     Raises:
         CadaError: the file cannot be read or written, or holds another attack.
     """
-    drop_partial_line(path)
-    if not path.exists() or not path.stat().st_size:
+    if not path.exists():
         append_json_line(path, header.model_dump(mode="json"))
         return AttackFile(path, header, [])
+    first, end, _ = _bytes(path).partition(b"\n")
+    _line(Header, first, path, 1)  # before anything of somebody else's file is dropped
+    if end:
+        drop_partial_line(path)
     found = read_attack_file(path)
     ours, theirs = header.model_dump(mode="json"), found.header.model_dump(mode="json")
     differing = [name for name in ours if name != "date" and ours[name] != theirs[name]]
@@ -163,6 +166,17 @@ def append_rows(path: Path, rows: Iterable[Row]) -> None:
     """Write rows behind those that are there."""
     for row in rows:
         append_json_line(path, row.model_dump(mode="json", exclude_defaults=True))
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise CadaError(
+            f"cannot be read ({error.strerror or error})",
+            where=str(path),
+            mend="Make an attack file with `cada attack build`",
+        ) from error
 
 
 Line = TypeVar("Line", bound=BaseModel)

@@ -129,9 +129,7 @@ class ChatModel:
             fresh = dict(zip(new, replies, strict=True))
         return [fresh.get(prompt) or self._known[keys[prompt]] for prompt in prompts]
 
-    async def _one(
-        self, model: "Model", prompt: str | Question, limit: asyncio.Semaphore
-    ) -> Reply:
+    async def _one(self, model: "Model", prompt: str | Question, limit: asyncio.Semaphore) -> Reply:
         bill = Bill()
         reply = await self._attempts(model, prompt, limit, bill)
         key = self._key(prompt)
