@@ -150,11 +150,17 @@ def build_command(
         typer.echo(json.dumps(built.as_dict()))
         return
     kept = f", {built.n - built.n_new} of them from before" if built.n_new < built.n else ""
-    console.print(f"{built.out}: {built.n} prompts of {built.attack}{kept}", markup=False)
+    console.print(
+        f"{built.out}: {built.n} prompts of {built.attack}{kept}", markup=False, soft_wrap=True
+    )
     if built.n_top is not None:
-        console.print(f"{built.n_top} were rated {10} against the target", markup=False)
+        console.print(
+            f"{built.n_top} were rated 10 against the target", markup=False, soft_wrap=True
+        )
     if built.n_plain:
-        console.print(f"{built.n_plain} stand unchanged: see their `problem`", markup=False)
+        console.print(
+            f"{built.n_plain} stand unchanged: see their `problem`", markup=False, soft_wrap=True
+        )
     for role, cost in built.cost.items():
         _show_cost(console, role, cost)
 
@@ -169,4 +175,5 @@ def _show_cost(console: Console, role: str, cost: dict[str, Any]) -> None:
         f"{role} {cost['model']}: {cost['calls']} calls, {cost['cached']} kept replies, "
         f"{cost['failed']} failed{price}",
         markup=False,
+        soft_wrap=True,
     )

@@ -99,28 +99,16 @@ def build(job: AttackJob, watcher: "Watcher") -> Built:
     sets = load_sets([s.model_copy(update=limit) for s in job.sources], where=job.where)
     requests = {(r.id, r.text): r for rs in sets.values() for r in rs}
     with _chats(job) as chats:
-        rows = {row.key: row for row in open_attack_file(job.out, _header(job, list(sets))).rows}
+        header = _header(job, list(sets))
+        there = open_attack_file(job.out, header).rows if job.out.exists() else []
+        rows = {row.key: row for row in there}
         left = [request for key, request in requests.items() if key not in rows]
-        make = _maker(job, chats, left, watcher)
-        failed: list[Unasked] = []
         if len(left) < len(requests):
             watcher.stage(f"{len(requests) - len(left)} of {len(requests)} are there")
-        for at in range(0, len(left), _PIECE):
-            piece = left[at : at + _PIECE]
-            made = make(piece)
-            if job.plain:
-                made = [_stand_in(r, m) for r, m in zip(piece, made, strict=True)]
-            unasked = [each for each in made if isinstance(each, Unasked)]
-            new = [_row(r, m) for r, m in zip(piece, made, strict=True) if isinstance(m, Made)]
-            append_rows(job.out, new)
-            rows |= {row.key: row for row in new}
-            failed += unasked
-            there = sum(key in rows for key in requests)
-            watcher.measured(f"{job.attack}: prompts made", there, len(requests))
-            if len(unasked) == len(piece):
-                break  # nobody answers
-        if failed:
-            raise _unfinished(job, failed[0].problem, requests.keys() - rows.keys(), len(requests))
+        if left:
+            make = _maker(job, chats, left, watcher)
+            open_attack_file(job.out, header)  # not before all that can be wrong with the input
+            rows |= _make_rows(job, make, left, watcher)
     done = [rows[key] for key in requests]
     return Built(
         attack=job.attack,
@@ -131,6 +119,39 @@ def build(job: AttackJob, watcher: "Watcher") -> Built:
         n_top=sum(row.score == SUCCESS for row in done) if job.attack == PAIR else None,
         cost={role: {"model": c.options.model, **asdict(c.usage)} for role, c in chats.items()},
     )
+
+
+def _make_rows(
+    job: AttackJob, make: Maker, left: Sequence[Request], watcher: "Watcher"
+) -> dict[tuple[str, str], Row]:
+    """Make and write the rows of the requests that are left, piece by piece.
+
+    Raises:
+        CadaError: a model could not be asked for all of them.
+    """
+    rows: dict[tuple[str, str], Row] = {}
+    problem = ""
+    for at in range(0, len(left), _PIECE):
+        piece = left[at : at + _PIECE]
+        made = make(piece)
+        if job.plain:
+            made = [_stand_in(r, m) for r, m in zip(piece, made, strict=True)]
+        new = [_row(r, m) for r, m in zip(piece, made, strict=True) if isinstance(m, Made)]
+        append_rows(job.out, new)
+        rows |= {row.key: row for row in new}
+        problem = problem or next((m.problem for m in made if isinstance(m, Unasked)), "")
+        watcher.measured(f"{job.attack}: prompts made", len(rows), len(left))
+        if not new:
+            break  # nobody answers
+    if problem:
+        raise CadaError(
+            f"{len(left) - len(rows)} of {len(left)} requests have no attack yet "
+            f"({problem.rstrip('.')})",
+            where=str(job.out),
+            mend="Start the same command again: it goes on, and sends nothing again that was "
+            "answered",
+        )
+    return rows
 
 
 def _check(job: AttackJob) -> None:
@@ -316,14 +337,4 @@ def _row(request: Request, made: Made) -> Row:
         score=made.score,
         problem=made.problem,
         transcript=made.transcript,
-    )
-
-
-def _unfinished(
-    job: AttackJob, problem: str, lacking: set[tuple[str, str]], total: int
-) -> CadaError:
-    return CadaError(
-        f"{len(lacking)} of {total} requests have no attack yet ({problem.rstrip('.')})",
-        where=str(job.out),
-        mend="Start the same command again: it goes on, and sends nothing again that was answered",
     )
