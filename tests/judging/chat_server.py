@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
 Answer = Callable[[str], str | int]
 DROP, HANG, BROKEN = -1, -2, -3
@@ -15,6 +16,7 @@ class ChatServer:
 
     def __init__(self, answer: Answer) -> None:
         self.prompts: list[str] = []
+        self.bodies: list[dict[str, Any]] = []
         self.keys: list[str | None] = []
         self.most_at_once = 0
         self._now = 0
@@ -33,6 +35,7 @@ class ChatServer:
                 prompt = str(body["messages"][-1]["content"])
                 with outer._lock:
                     outer.prompts.append(prompt)
+                    outer.bodies.append(body)
                     outer.keys.append(self.headers["authorization"])
                     outer._now += 1
                     outer.most_at_once = max(outer.most_at_once, outer._now)

@@ -7,7 +7,7 @@ from pathlib import Path
 from cada.attacks.types import Attempt
 from cada.errors import CadaError
 from cada.evaluation.answers import Answer, judged, read_answers
-from cada.evaluation.targets import Output, Target, TargetLost
+from cada.evaluation.targets import Output, Target, TargetLostError
 from cada.files import append_json_line, drop_partial_line
 from cada.judging.verdict import Judge
 from cada.rollout.types import Sampling
@@ -75,15 +75,15 @@ def measure(
 
 def _ask(
     target: Target, attempts: Sequence[Attempt], mode: str, sampling: Sampling
-) -> tuple[dict[int, Output], TargetLost | None]:
+) -> tuple[dict[int, Output], TargetLostError | None]:
     """The outputs by the attempt's place, and how the target was lost if it was."""
     try:
         return dict(enumerate(target.answer(attempts, mode, sampling))), None
-    except TargetLost as lost:
+    except TargetLostError as lost:
         return lost.outputs, lost
 
 
-def _told(lost: TargetLost, kept: int) -> CadaError:
+def _told(lost: TargetLostError, kept: int) -> CadaError:
     """The loss, with how far the measurement came."""
     if not kept:
         return lost

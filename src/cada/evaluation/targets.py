@@ -27,7 +27,7 @@ class Output:
     problem: str | None = None
 
 
-class TargetLost(CadaError):
+class TargetLostError(CadaError):
     """The model can no longer be asked: its server is gone, or refuses.
 
     `outputs` holds what it still put out, by the attempt's place.
@@ -50,6 +50,6 @@ class Target(Protocol):
         """One answer to each attempt under a prompt mode, in their order.
 
         Raises:
-            TargetLost: the model can no longer be asked.
+            TargetLostError: the model can no longer be asked.
         """
         ...
