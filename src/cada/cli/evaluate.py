@@ -1,29 +1,53 @@
-"""`cada evaluate`: measure any model on the embedded test split or on your own requests."""
+"""`cada evaluate`: measure any model on benchmarks or on your own requests; gate a release."""
 
 import json
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
-from cada.cli.judge import JudgeOption, show_cost
+from cada.cli.judge import JUDGE, parts, show_cost
 from cada.cli.requests import Classify, conditions, parse_source
 from cada.cli.watch import ConsoleWatcher
 from cada.config.judge import parse_judge
 from cada.config.recipe import RolloutMode
 from cada.config.sources import Columns
+from cada.errors import CadaError
+
+if TYPE_CHECKING:
+    from cada.evaluation.metrics import Row
+
+# The command's exit code when a requirement is not met.
+GATE_FAILED = 3
 
 
 def evaluate_command(
-    model: Annotated[str, typer.Argument(help="Hub id, folder, .gguf or builtin:smollm2-135m.")],
+    model: Annotated[
+        str | None, typer.Argument(help="Hub id, folder, .gguf or builtin:smollm2-135m.")
+    ] = None,
+    benchmark: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--benchmark",
+            "-b",
+            help="strongreject, advbench, jailbreakbench, jailbreakbench-benign, xstest-safe, "
+            "xstest-contrast, hex-phi or embedded. Repeatable.",
+        ),
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option("--data", help="Folder of benchmarks. Default: fetch the published files."),
+    ] = None,
     requests: Annotated[
         list[str] | None,
         typer.Option(
             "--requests",
-            help="FILE, hub:ORG/NAME or embedded:SPLIT. Repeatable. Default: embedded:test.",
+            help="FILE, hub:ORG/NAME or embedded:SPLIT. Repeatable. Default, without --benchmark: "
+            "embedded:test.",
         ),
     ] = None,
     harmful: Annotated[
@@ -37,7 +61,8 @@ def evaluate_command(
         list[str] | None, typer.Option("--where", help="Keep rows with COLUMN=VALUE. Repeatable.")
     ] = None,
     mode: Annotated[
-        list[RolloutMode] | None, typer.Option("--mode", help="Prompt mode. Repeatable.")
+        list[RolloutMode] | None,
+        typer.Option("--mode", help="Prompt mode. Repeatable. Default: none and cases."),
     ] = None,
     casebook: Annotated[str, typer.Option(help="`default`, a folder or a YAML file.")] = "default",
     classify: Classify = False,
@@ -53,58 +78,123 @@ def evaluate_command(
         str | None,
         typer.Option(help="Also the per-token loss on question-answer pairs: `embedded` or FILE."),
     ] = None,
-    judge: JudgeOption = "refusal",
+    judge: Annotated[str | None, JUDGE] = None,
+    answers: Annotated[
+        Path | None,
+        typer.Option(
+            "--answers",
+            help="In place of MODEL: stored answers, with their grades or to be judged.",
+        ),
+    ] = None,
+    columns: Annotated[
+        list[str] | None,
+        typer.Option("--columns", help="PART=NAME[,PART=NAME…]: the columns of --answers."),
+    ] = None,
+    require: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--require",
+            help='Fail with exit code 3 unless the whole interval keeps it: "asr<=0.05", '
+            '"xstest-safe:nrr>=0.9". Repeatable.',
+        ),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", help="Folder for answers.jsonl and evaluation.json.")
     ] = None,
     device: Annotated[Literal["cpu", "cuda"] | None, typer.Option(help="Default: any GPU.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")] = False,
 ) -> None:
-    """How often does a model refuse what is harmful, and answer what is fine?
+    """How often does a model do harm, and how often does it refuse what is fine?
 
     With --out, a killed evaluation goes on where it stopped.
 
-    Example: cada evaluate runs/demo/model --mode none --mode cases
+    Example: cada evaluate runs/demo/model -b advbench -b xstest-safe --mode none
 
     Example: cada evaluate runs/demo/model --requests advbench.csv --harmful yes
-    """
-    from cada.models.trained import prompting_of
-    from cada.pipelines.evaluate import Evaluation, evaluate
 
+    Example: cada evaluate --answers graded.csv --harmful yes --require "asr<=0.05"
+    """
+    from cada.evaluation.gate import Requirement, check
+    from cada.models.trained import prompting_of
+    from cada.pipelines.evaluate import Evaluation, evaluate, evaluate_stored
+    from cada.prompting.deliberation import FormatStyle
+
+    requirements = [Requirement.parse(text) for text in require or ()]
     label = None if harmful is None else harmful == "yes"
-    columns = Columns(text=text_column) if text_column else None
-    sources = [
-        parse_source(s, None if s.startswith("embedded") else columns, harmful=label)
-        for s in requests or ["embedded:test"]
-    ]
+    chosen = None if judge is None else parse_judge(judge)
     console = Console(stderr=as_json)
-    job = Evaluation(
-        model=model,
-        sources=sources,
-        where=conditions(where),
-        modes=tuple(dict.fromkeys(map(str, mode or [RolloutMode.NONE, RolloutMode.CASES]))),
-        casebook=casebook,
-        prompting=prompting_of(model, style).model_copy(update={"classify": classify}),
-        max_tokens=max_tokens,
-        limit=limit,
-        canary=canary,
-        device=device,
-        judge=parse_judge(judge),
-    )
-    with ConsoleWatcher(console) as watcher:
-        result = evaluate(job, out, watcher)
+    if answers is not None:
+        if model is not None or benchmark or requests or out is not None:
+            raise CadaError(
+                "stored answers come with their requests, and no model is asked",
+                where="--answers",
+                mend="Leave MODEL, --benchmark, --requests and --out out",
+            )
+        marked = FormatStyle(style or FormatStyle.HEADINGS)
+        result = evaluate_stored(answers, parts(columns), label, marked, chosen)
+    elif model is None:
+        raise CadaError(
+            "there is nothing to measure",
+            where="MODEL",
+            mend="Name a model, or stored answers with --answers FILE",
+        )
+    else:
+        own = Columns(text=text_column) if text_column else None
+        named = requests or ([] if benchmark else ["embedded:test"])
+        sources = [
+            parse_source(s, None if s.startswith("embedded") else own, harmful=label) for s in named
+        ]
+        job = Evaluation(
+            model=model,
+            sources=sources,
+            benchmarks=tuple(dict.fromkeys(benchmark or ())),
+            data=data,
+            where=conditions(where),
+            modes=tuple(dict.fromkeys(map(str, mode or [RolloutMode.NONE, RolloutMode.CASES]))),
+            casebook=casebook,
+            prompting=prompting_of(model, style).model_copy(update={"classify": classify}),
+            max_tokens=max_tokens,
+            limit=limit,
+            canary=canary,
+            device=device,
+            judge=chosen or parse_judge("refusal"),
+        )
+        with ConsoleWatcher(console) as watcher:
+            result = evaluate(job, out, watcher)
+    findings = check(requirements, result.rows)
     if as_json:
-        typer.echo(json.dumps(result.as_dict()))
-        return
+        gate = [{"text": str(f), "holds": f.holds} for f in findings]
+        typer.echo(json.dumps(result.as_dict() | ({"require": gate} if gate else {})))
+    else:
+        _show(console, result.rows)
+        show_cost(console, result.judge)
+    for finding in findings:
+        style_ = "green" if finding.holds else "red"
+        Console(stderr=True).print(str(finding), style=style_, markup=False, highlight=False)
+    if not all(finding.holds for finding in findings):
+        raise typer.Exit(GATE_FAILED)
+
+
+def _show(console: Console, rows: "list[Row]") -> None:
+    """The table, a line a metric; hazards have lines of their own in evaluation.json alone."""
+    attacked = any(row.attack != "none" for row in rows)
+    several = len({row.model for row in rows}) > 1
     table = Table(box=box.SIMPLE)
+    if several:
+        table.add_column("model", overflow="fold")
     table.add_column("benchmark", overflow="fold", min_width=12)
+    if attacked:
+        table.add_column("attack", overflow="fold", min_width=8)
     for name in ("mode", "metric"):
         table.add_column(name, no_wrap=True)
     for name in ("value", "95 %", "n", "unscored"):
         table.add_column(name, justify="right", no_wrap=True)
-    for r in result.rows:
+    for r in rows:
+        if r.hazard is not None:
+            continue
         value = "–" if r.value is None else f"{r.value:.3f}"
         interval = "–" if r.ci_low is None else f"{r.ci_low:.2f}–{r.ci_high:.2f}"
-        table.add_row(r.benchmark, r.mode, r.metric, value, interval, str(r.n), str(r.n_unscored))
+        cells = [r.model] * several + [r.benchmark] + [r.attack] * attacked
+        cells += [r.mode, r.metric, value, interval, str(r.n), str(r.n_unscored)]
+        table.add_row(*(escape(cell) for cell in cells))
     console.print(table)
-    show_cost(console, result.judge)

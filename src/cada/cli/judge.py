@@ -10,15 +10,13 @@ from rich.console import Console
 from cada.config.judge import parse_judge
 from cada.errors import CadaError
 
-JudgeOption = Annotated[
-    str,
-    typer.Option(
-        "--judge",
-        help="KIND[,NAME=VALUE…]: refusal or harm (offline); strongreject or refusal_rubric with "
-        "model=NAME, over an API; wildguard, llama_guard_3, llama_guard_4, harmbench or "
-        "strongreject_gemma, from the hub.",
-    ),
-]
+JUDGE = typer.Option(
+    "--judge",
+    help="KIND[,NAME=VALUE…]: refusal or harm (offline); strongreject or refusal_rubric with "
+    "model=NAME, over an API; wildguard, llama_guard_3, llama_guard_4, harmbench or "
+    "strongreject_gemma, from the hub.",
+)
+JudgeOption = Annotated[str, JUDGE]
 
 
 def judge_command(
@@ -63,7 +61,7 @@ def judge_command(
     from cada.judging.labels import read_answers, read_labelled
     from cada.reporting import judged
 
-    named = _columns(columns)
+    named = parts(columns)
     options = parse_judge(judge)
     if (answers is None) == (labels is None):
         raise CadaError(
@@ -121,7 +119,8 @@ def show_cost(console: Console, cost: dict[str, float | str | None] | None) -> N
         )
 
 
-def _columns(given: list[str] | None) -> dict[str, str]:
+def parts(given: list[str] | None) -> dict[str, str]:
+    """Part → column, from `PART=NAME[,PART=NAME…]` options."""
     pairs = [pair for text in given or () for pair in text.split(",")]
     named = {}
     for pair in pairs:

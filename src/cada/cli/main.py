@@ -50,7 +50,8 @@ def root(
 
 
 def run() -> None:
-    """The `cada` command. Exit codes: 0 done, 1 a bug, 2 bad input, 130 interrupted."""
+    """The `cada` command. Exit codes: 0 done, 1 a bug, 2 bad input, 3 a requirement is not met,
+    130 interrupted."""
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     debug = "--debug" in sys.argv

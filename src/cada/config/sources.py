@@ -18,6 +18,10 @@ class Columns(BaseModel):
         default=None, description="The hazard's id, name or number (0 safe, 1-12, 13 other)."
     )
     harmful: str | None = Field(default=None, description="Whether the request is harmful.")
+    category: str | None = Field(
+        default=None,
+        description="What the source itself files harm under, or what looks like it; for tables.",
+    )
     system: str | None = Field(default=None, description="A system prompt of the request's own.")
 
 

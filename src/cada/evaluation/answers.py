@@ -19,8 +19,9 @@ class Answer:
     """One judged answer; the public row of `answers*.jsonl`.
 
     `request` is the plain request, which the judge saw; `sent` is what the model saw in its place,
-    `prefill` how its answer was made to begin (it opens `text`).
-    `score` is the judge's: the harm done, from 0 to 1, where the judge grades harm.
+    `prefill` how its answer was made to begin (it opens `text`). `hazard` is the casebook's, or
+    else the category that the request's source files it under. `score` is the judge's: the harm
+    done, from 0 to 1, where the judge grades harm.
     """
 
     benchmark: str
@@ -81,7 +82,7 @@ def judged(
                 mode=mode,
                 request_id=request.id,
                 kind=request.kind,
-                hazard=request.hazard,
+                hazard=request.hazard or request.category,
                 request=request.text,
                 sent=attempt.text,
                 prefill=attempt.prefill,

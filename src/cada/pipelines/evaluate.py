@@ -1,14 +1,17 @@
-"""`cada evaluate`: measure one model on request sets, going on where a killed run stopped."""
+"""`cada evaluate`: measure one model, going on where a killed run stopped."""
 
 import tempfile
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 import yaml
 
-from cada.attacks.types import Attempt
+from cada.attacks.types import NO_ATTACK, Attempt
 from cada.casebook.loader import load_casebook
+from cada.casebook.schema import Casebook
 from cada.config.judge import JudgeOptions
 from cada.config.recipe import Prompting
 from cada.config.sources import RequestSource
@@ -17,19 +20,23 @@ from cada.evaluation.canary import canary_rows, load_pairs
 from cada.evaluation.local import LocalTarget
 from cada.evaluation.metrics import Row, tabulate
 from cada.evaluation.sets import measure
+from cada.evaluation.stored import judge_stored, read_stored
 from cada.files import held, write_json, write_text
 from cada.judging.make import cost, make_judge
 from cada.judging.verdict import check_judge
 from cada.models.fingerprint import fingerprint
 from cada.models.load import load_policy
 from cada.pipelines.run_folder import read_config
-from cada.requests.sources import load_sets
+from cada.prompting.deliberation import FormatStyle
+from cada.requests.benchmarks import load_benchmark
+from cada.requests.sources import draw, load_sets
+from cada.requests.types import Request
 from cada.rollout.prompts import Prompter
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What to measure of which model."""
+    """What to measure of which model: every set under every attack and every mode."""
 
     model: str
     sources: list[RequestSource]
@@ -37,6 +44,9 @@ class Evaluation:
     casebook: str
     prompting: Prompting
     max_tokens: int
+    benchmarks: tuple[str, ...] = ()
+    data: Path | None = None
+    attacks: tuple[str, ...] = (NO_ATTACK,)
     where: dict[str, bool | int | str] = field(default_factory=dict)
     limit: int | None = None
     canary: str | None = None
@@ -48,6 +58,9 @@ class Evaluation:
         return asdict(self) | {
             "sources": [s.model_dump(mode="json") for s in self.sources],
             "modes": list(self.modes),
+            "benchmarks": list(self.benchmarks),
+            "attacks": list(self.attacks),
+            "data": None if self.data is None else str(self.data),
             "prompting": self.prompting.model_dump(mode="json"),
             "weights": fingerprint(self.model),
             "judge": self.judge.model_dump(mode="json"),
@@ -85,10 +98,10 @@ def evaluate(job: Evaluation, out: Path | None, watcher: Watcher) -> Result:
         CadaError: bad input, or an `out` that holds another evaluation.
     """
     casebook = load_casebook(job.casebook)
-    limit = {"limit": job.limit} if job.limit else {}
-    sets = load_sets([s.model_copy(update=limit) for s in job.sources], casebook, job.where)
+    sets = _sets(job, casebook)
     if job.canary:
         load_pairs(job.canary)
+    attempts = {name: _attempts(job, requests) for name, requests in sets.items()}
     asked = [request for requests in sets.values() for request in requests]
     check_judge(job.judge.kind, job.judge.harm_only, asked)
     if out is not None:
@@ -98,26 +111,81 @@ def evaluate(job: Evaluation, out: Path | None, watcher: Watcher) -> Result:
     policy = load_policy(job.model, device=job.device)
     prompter = Prompter(casebook, job.prompting, policy.tokenizer, policy.system_role)
     target = LocalTarget(policy, prompter)
-    attempts = {name: [Attempt.plain(r) for r in requests] for name, requests in sets.items()}
     watcher.stage("answering")
-    with tempfile.TemporaryDirectory() as scratch:
-        place = out or Path(scratch)
-        with held(place):
-            answers = measure(
-                target,
-                judge,
-                attempts,
-                job.modes,
-                job.max_tokens,
-                place / "answers.jsonl",
-                job.model,
-                watcher.measured,
+    with ExitStack() as stack:
+        place = out or Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        stack.enter_context(held(place))
+        answers = measure(
+            target,
+            judge,
+            attempts,
+            job.modes,
+            job.max_tokens,
+            place / "answers.jsonl",
+            job.model,
+            watcher.measured,
+        )
+        rows = tabulate(answers, job.model, judge.name)
+        rows += canary_rows(policy, prompter, job.canary, job.model)
+        result = Result(rows, cost(judge))
+        if out is not None:
+            write_json(out / "evaluation.json", result.as_dict())
+    return result
+
+
+def evaluate_stored(
+    path: Path,
+    columns: Mapping[str, str],
+    harmful: bool | None,
+    style: FormatStyle,
+    judge: JudgeOptions | None,
+) -> Result:
+    """The table of answers that somebody stored, with the grades stored beside them.
+
+    A `judge` judges them anew; without one, answers that came without a verdict are judged by the
+    offline judge.
+
+    Raises:
+        CadaError: the file cannot be read, or the judge cannot judge harmless requests.
+    """
+    stored = read_stored(path, columns, harmful, style)
+    if stored.judged and judge is None:
+        rows = []
+        for model, answers in stored.answers.items():
+            rows += tabulate(answers, model, answers[0].judge)
+        return Result(rows, None)
+    options = judge or JudgeOptions()
+    everything = [a for answers in stored.answers.values() for a in answers]
+    asked = [Request(a.request_id, a.request, a.kind == "harmful", None, "") for a in everything]
+    check_judge(options.kind, options.harm_only, asked)
+    made = make_judge(options)
+    rows = []
+    for model, answers in stored.answers.items():
+        rows += tabulate(judge_stored(answers, made), model, made.name)
+    return Result(rows, cost(made))
+
+
+def _sets(job: Evaluation, casebook: Casebook) -> dict[str, list[Request]]:
+    """Every set's requests under its name.
+
+    Raises:
+        CadaError: one cannot be loaded, or two have the same name.
+    """
+    limit = {"limit": job.limit} if job.limit else {}
+    sources = [s.model_copy(update=limit) for s in job.sources]
+    sets = load_sets(sources, casebook, job.where)
+    for name in job.benchmarks:
+        if name in sets:
+            raise CadaError(
+                f"two sets are called {name!r}", where="--benchmark", mend="Rename the file"
             )
-            rows = tabulate(answers, job.model, judge.name)
-            rows += canary_rows(policy, prompter, job.canary, job.model)
-            if out is not None:
-                write_json(out / "evaluation.json", Result(rows, cost(judge)).as_dict())
-    return Result(rows, cost(judge))
+        sets[name] = draw(load_benchmark(name, job.data), job.limit, 0)
+    return sets
+
+
+def _attempts(job: Evaluation, requests: Sequence[Request]) -> list[Attempt]:
+    """The requests under every attack, in the attacks' order."""
+    return [Attempt.plain(request) for request in requests]
 
 
 def _claim(out: Path, job: Evaluation) -> None:

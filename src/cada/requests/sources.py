@@ -51,7 +51,7 @@ def load_requests(
         columns = _resolve(table, source)
         rows = _rows(table, list(columns.values()), where or {})
         requests = _Reader(table, source, columns, HazardLabels(casebook)).read(rows)
-    return _limited(_of_kinds(requests, source), source)
+    return draw(_of_kinds(requests, source), source.limit, source.seed)
 
 
 def load_texts(source: RequestSource) -> list[str]:
@@ -148,7 +148,7 @@ def _resolve(table: Table, source: RequestSource) -> dict[str, str]:
     for field, wanted in mapping.items():
         if wanted is not None:
             found[field] = _column(table, wanted, f"columns.{field}")
-        elif field != "text" and field in table.columns:
+        elif field not in ("text", "category") and field in table.columns:
             found[field] = field
     if "text" not in found:
         lower = {name.lower(): name for name in reversed(table.columns)}
@@ -267,6 +267,7 @@ class _Reader:
             source=self.name,
             system=str(given["system"]) if _cell(given.get("system")) else None,
             history=self._history(number, given.get("history")),
+            category=str(given["category"]) if _cell(given.get("category")) else None,
         )
 
     def _label(self, number: int, cell: object) -> str | None:
@@ -328,8 +329,9 @@ class _Reader:
         return f"{self.table.at(number)}, column {self.columns.get(field, field)}"
 
 
-def _limited(requests: list[Request], source: RequestSource) -> list[Request]:
-    if source.limit is None or source.limit >= len(requests):
+def draw(requests: list[Request], limit: int | None, seed: int) -> list[Request]:
+    """So many requests, drawn by `seed`, in their order; all where there are no more."""
+    if limit is None or limit >= len(requests):
         return requests
-    chosen = random.Random(source.seed).sample(range(len(requests)), source.limit)
+    chosen = random.Random(seed).sample(range(len(requests)), limit)
     return [requests[index] for index in sorted(chosen)]
