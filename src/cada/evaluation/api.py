@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 _OPENAI = "openai/"
 _SEED = 0  # sent to servers that heed one; greedy answers should need none
 
+GO_ON = {"continue_final_message": True, "add_generation_prompt": False}
+"""What makes vLLM and SGLang go on from a last message of the assistant."""
+
 Prefill = Literal["refuse", "send", "continue_final_message"]
 
 
@@ -193,9 +196,7 @@ class ApiTarget:
             max_tokens=sampling.max_tokens,
             temperature=sampling.temperature,
             top_p=None if sampling.top_p == 1 else sampling.top_p,
-            extra_body={"continue_final_message": True, "add_generation_prompt": False}
-            if go_on
-            else None,
+            extra_body=GO_ON if go_on else None,
         )
 
     def connect(self) -> "Model":
