@@ -109,6 +109,10 @@ class LocalAPI(ModelAPI):
             usage=ModelUsage(input_tokens=n, output_tokens=m, total_tokens=n + m),
         )
 
+    async def count_text_tokens(self, text: str) -> int:
+        """By the model's own tokenizer; inspect_ai's would be fetched from the network."""
+        return len(self.policy.tokenizer(text, add_special_tokens=False)["input_ids"])
+
     def max_connections(self) -> int:
         """As many calls at a time as rows in a batch."""
         return _ROWS
