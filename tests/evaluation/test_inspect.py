@@ -2,11 +2,13 @@
 
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
 import tomllib
 from collections.abc import Sequence
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ import anyio
 import pytest
 from inspect_ai import Task
 from inspect_ai import eval as inspect_eval
+from inspect_ai._util.registry import registry_lookup
 from inspect_ai.dataset import Sample
 from inspect_ai.log import EvalLog
 from inspect_ai.model import ChatMessageUser, GenerateConfig, get_model
@@ -27,7 +30,14 @@ from cada.evaluation.api import make_api_target
 from cada.evaluation.inspect import scorers
 from cada.evaluation.inspect.batches import Batcher
 from cada.evaluation.inspect.metrics import answers_of
-from cada.evaluation.inspect.registry import attack, judged, prompt, requests, respond
+from cada.evaluation.inspect.registry import (
+    BENCHMARK_TASKS,
+    attack,
+    judged,
+    prompt,
+    requests,
+    respond,
+)
 from cada.evaluation.inspect.samples import to_sample
 from cada.evaluation.local import LocalTarget
 from cada.evaluation.metrics import tabulate
@@ -293,13 +303,33 @@ def test_bad_input_is_told_in_one_line(
         requests(**{"file": str(file), **arguments})
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("place", ["site-packages", "src"], ids=["installed", "editable"])
-def test_the_command_line_finds_tasks_and_provider_by_name(
-    tiny_folder: Path, tmp_path: Path, place: str
-) -> None:
+def documented(mark: str = "") -> list[list[str]]:
+    """The arguments of each `inspect eval …` line of the docs that begins with `mark`."""
+    page = (ROOT / "docs" / "inspect.md").read_text("utf-8")
+    start = f"{mark}inspect eval cada/"
+    return [
+        shlex.split(line.removeprefix("$ "))[2:]
+        for line in page.splitlines()
+        if line.startswith(start) or (not mark and line.startswith(f"$ {start}"))
+    ]
+
+
+def test_tasks_and_parameters_in_the_docs_are_there() -> None:
+    lines = documented()
+    assert len(lines) >= 4
+    for task, *rest in lines:
+        found = registry_lookup("task", task)
+        given = [rest[i + 1].split("=")[0] for i, word in enumerate(rest) if word == "-T"]
+        assert found is not None, task
+        assert set(given) <= set(signature(found).parameters), task
+    page = (ROOT / "docs" / "inspect.md").read_text("utf-8")
+    for name in (*BENCHMARK_TASKS, "requests"):
+        assert f"`cada/{name}`" in page
+
+
+def installed(home: Path) -> dict[str, str]:
+    """The environment in which this project lies installed in a folder."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
-    home = tmp_path / place
     shutil.copytree(ROOT / "src" / "cada", home / "cada")
     facts = home / "cada_align-9.9.9.dist-info"
     facts.mkdir()
@@ -307,12 +337,20 @@ def test_the_command_line_finds_tasks_and_provider_by_name(
     entries = project["entry-points"]["inspect_ai"]
     lines = [f"{name} = {value}\n" for name, value in entries.items()]
     (facts / "entry_points.txt").write_text("[inspect_ai]\n" + "".join(lines), encoding="utf-8")
-    command = [sys.executable, "-m", "inspect_ai", "eval", "cada/embedded"]
-    options = ["--model", f"cada/{tiny_folder}", "-T", "limit=2", "-T", "max_tokens=4"]
+    return {**os.environ, "PYTHONPATH": str(home), "HF_HUB_OFFLINE": "1"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("place", ["site-packages", "src"], ids=["installed", "editable"])
+def test_the_command_in_the_docs_finds_task_and_provider_by_name(
+    tiny_folder: Path, tmp_path: Path, place: str
+) -> None:
+    (arguments,) = documented("$ ")
+    arguments = [word.replace("builtin:smollm2-135m", str(tiny_folder)) for word in arguments]
     done = subprocess.run(
-        [*command, *options, "--display", "plain", "--log-dir", str(tmp_path / "logs")],
+        [sys.executable, "-m", "inspect_ai", "eval", *arguments, "--display", "plain"],
         cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(home), "HF_HUB_OFFLINE": "1"},
+        env=installed(tmp_path / place),
         capture_output=True,
         text=True,
         check=False,
