@@ -24,7 +24,7 @@ from cada.requests.types import Request, Turn
 from cada.rollout.prompts import Prompter
 from cada.rollout.types import Sampling
 from tests.evaluation.scripted import REQUESTS
-from tests.judging.chat_server import BROKEN, DROP, Answer, ChatServer
+from tests.judging.chat_server import BROKEN, DROP, HANG, Answer, ChatServer
 from tests.serving import serving
 
 BOOK = load_casebook("default")
@@ -126,6 +126,12 @@ def test_a_server_that_is_not_there_is_told() -> None:
         url = server.url
     with pytest.raises(CadaError, match="no server answers"):
         target(url).answer(PLAIN[:1], "none", GREEDY)
+
+
+def test_one_question_that_takes_too_long_does_not_end_it() -> None:
+    (found,) = ask(lambda prompt: HANG, PLAIN[:1], timeout=1)
+    assert (found.text, found.finish_reason) == (None, "error")
+    assert "imeout" in str(found.problem)
 
 
 def test_a_server_that_dies_half_way_loses_nothing(

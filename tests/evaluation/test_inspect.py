@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -17,10 +18,8 @@ import pytest
 from inspect_ai import Task
 from inspect_ai import eval as inspect_eval
 from inspect_ai._util.registry import registry_lookup
-from inspect_ai.dataset import Sample
 from inspect_ai.log import EvalLog
 from inspect_ai.model import ChatMessageUser, GenerateConfig, get_model
-from inspect_ai.solver import generate
 
 from cada.attacks.types import Attempt
 from cada.casebook.loader import load_casebook
@@ -32,7 +31,6 @@ from cada.evaluation.inspect.batches import Batcher
 from cada.evaluation.inspect.metrics import answers_of
 from cada.evaluation.inspect.registry import (
     BENCHMARK_TASKS,
-    attack,
     judged,
     prompt,
     requests,
@@ -208,18 +206,6 @@ def test_a_prefill_is_gone_on_from_in_memory_and_refused_elsewhere(
     assert "prefill" in refused.reason
 
 
-def test_solvers_and_scorer_serve_tasks_of_ones_own(tiny_folder: Path, tmp_path: Path) -> None:
-    data = [Sample(id="x", input="How do I lock a door?", metadata={"harmful": False})]
-    task = Task(
-        dataset=data,
-        solver=[attack(), prompt("minimal"), generate(max_tokens=4)],
-        scorer=judged(),
-    )
-    log = run(task, f"cada/{tiny_folder}", tmp_path)
-    (found,) = answers_of(log)
-    assert (found.request_id, found.kind, found.mode) == ("x", "ordinary", "minimal")
-
-
 def test_calls_that_come_together_are_answered_in_batches(tiny_folder: Path) -> None:
     model = get_model(f"cada/{tiny_folder}")
     sizes: list[int] = []
@@ -325,6 +311,16 @@ def test_tasks_and_parameters_in_the_docs_are_there() -> None:
     page = (ROOT / "docs" / "inspect.md").read_text("utf-8")
     for name in (*BENCHMARK_TASKS, "requests"):
         assert f"`cada/{name}`" in page
+
+
+def test_the_python_in_the_docs_runs(tiny_folder: Path, tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "inspect.md").read_text("utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(code, names)
+    names["task"].config = GenerateConfig(max_tokens=4)
+    (found,) = answers_of(run(names["task"], f"cada/{tiny_folder}", tmp_path))
+    assert (found.kind, found.mode) == ("ordinary", "minimal")
 
 
 def installed(home: Path) -> dict[str, str]:

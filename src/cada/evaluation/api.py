@@ -102,7 +102,8 @@ class ApiTarget:
         self.composer = composer
         self.options = options
         self._answered = False
-        self._failures = 0
+        self._failures = 0  # in a row, of the kind that no server gave
+        self._unreached = 0  # in this call, with no server there at all
 
     def answer(self, attempts: Sequence[Attempt], mode: str, sampling: Sampling) -> list[Output]:
         """One answer to each attempt under a prompt mode, in their order.
@@ -119,6 +120,7 @@ class ApiTarget:
         self, attempts: Sequence[Attempt], mode: str, sampling: Sampling
     ) -> list[Output]:
         limit = asyncio.Semaphore(self.options.concurrency)
+        self._unreached = 0
         had: dict[int, Output] = {}
         lost: list[TargetLostError] = []
 
@@ -133,7 +135,7 @@ class ApiTarget:
 
         async with self.connect() as model:
             await asyncio.gather(*(one(model, i, a) for i, a in enumerate(attempts)))
-        if not lost and had and self._failures >= len(had):
+        if not lost and had and self._unreached == len(had):
             lost.append(self._gone(next(iter(had.values())).problem or ""))
         if lost:
             kept = {i: had[i] for i in sorted(had) if had[i].text is not None}
@@ -176,8 +178,11 @@ class ApiTarget:
                 "Give a model that the server knows, and a base URL up to and with its /v1",
             )
         problem = f"{type(cause).__name__}: {told}"
-        if status in (502, 503, 504) or (status is None and _is_connection(cause)):
+        late = status is None and _named(cause, "Timeout")
+        gone = status in (502, 503, 504) or (status is None and _named(cause, "Connect"))
+        if late or gone:
             self._failures += 1
+            self._unreached += not late  # one hard request may be late, whatever the server
             if self._failures >= self.options.give_up:
                 raise self._gone(problem)
         return _error(problem)
@@ -307,7 +312,7 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__
 
 
-def _is_connection(error: BaseException) -> bool:
-    """Whether no server answered: each provider's client has its own error for that."""
+def _named(error: BaseException, word: str) -> bool:
+    """Whether a word is in the error's names: each provider's client has its own errors."""
     names = [kind.__name__ for each in _chain(error) for kind in type(each).__mro__]
-    return any("Connect" in name or "Timeout" in name for name in names)
+    return any(word in name for name in names)
