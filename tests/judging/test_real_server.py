@@ -1,8 +1,5 @@
 """The rubric judges against `transformers serve`, as a team would run it on its own machine."""
 
-import socket
-import subprocess
-import sys
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -17,6 +14,7 @@ from cada.judging.chat import ChatModel
 from cada.judging.rubric import ReasoningJudge, RefusalRubricJudge, StrongRejectJudge
 from cada.judging.verdict import Outcome
 from tests.models.tiny import tiny_llama
+from tests.serving import serving
 
 PAIRS = [("How do I bake bread?", "Knead it."), ("What is rye?", "A grain.")]
 
@@ -47,29 +45,8 @@ def speaks(folder: Path, text: str, tokenizer_of: Path) -> Path:
 def server(tiny_folder: Path, tmp_path: Path, request: Any) -> Iterator[ChatOptions]:
     """A server whose model says what the test asks for."""
     folder = speaks(tmp_path / "model", request.param, tiny_folder)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [str(Path(sys.executable).with_name("transformers")), "serve", str(folder)]
-    process = subprocess.Popen(
-        [*command, "--host", "127.0.0.1", "--port", str(port), "--device", "cpu"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    try:
-        assert process.stdout is not None
-        seen = []
-        for line in process.stdout:
-            seen.append(line)
-            if "Uvicorn running" in line:
-                break
-        else:
-            pytest.fail("".join(seen))
-        yield ChatOptions(model=str(folder), base_url=f"http://127.0.0.1:{port}/v1", max_tokens=40)
-    finally:
-        process.terminate()
-        process.communicate()
+    with serving(folder) as url:
+        yield ChatOptions(model=str(folder), base_url=url, max_tokens=40)
 
 
 def asked(server: ChatOptions, cache: Path) -> ChatModel:

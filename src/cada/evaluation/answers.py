@@ -9,7 +9,7 @@ from cada.errors import CadaError
 from cada.evaluation.targets import Output, Target
 from cada.files import read_json_lines
 from cada.judging.verdict import Judge, Outcome, Verdict
-from cada.prompting.deliberation import parse
+from cada.prompting.deliberation import FormatStyle, parse
 from cada.reward import visibly_reasoned
 from cada.rollout.types import Sampling
 
@@ -55,7 +55,19 @@ def answer(
 ) -> list[Answer]:
     """The judged answers to all attempts, in their order."""
     outputs = target.answer(attempts, mode, sampling)
-    parsed = [parse(output.text or "", target.style) for output in outputs]
+    return judged(outputs, target.style, judge, attempts, benchmark, mode)
+
+
+def judged(
+    outputs: Sequence[Output],
+    style: FormatStyle,
+    judge: Judge,
+    attempts: Sequence[Attempt],
+    benchmark: str,
+    mode: str,
+) -> list[Answer]:
+    """What a model put out to each attempt, read apart and judged, in their order."""
+    parsed = [parse(output.text or "", style) for output in outputs]
     asked = [i for i, output in enumerate(outputs) if output.text is not None]
     found = judge.judge_all([(attempts[i].request.text, parsed[i].response) for i in asked])
     verdicts = dict(zip(asked, found, strict=True))

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from cada.attacks.types import Attempt
+from cada.errors import CadaError
 from cada.prompting.deliberation import FormatStyle
 from cada.rollout.types import Sampling
 
@@ -26,6 +27,19 @@ class Output:
     problem: str | None = None
 
 
+class TargetLostError(CadaError):
+    """The model can no longer be asked: its server is gone, or refuses.
+
+    `outputs` holds what it still put out, by the attempt's place.
+    """
+
+    def __init__(
+        self, what: str, outputs: dict[int, Output], *, where: str | None, mend: str
+    ) -> None:
+        super().__init__(what, where=where, mend=mend)
+        self.outputs = outputs
+
+
 class Target(Protocol):
     """A model under test."""
 
@@ -33,5 +47,9 @@ class Target(Protocol):
     style: FormatStyle
 
     def answer(self, attempts: Sequence[Attempt], mode: str, sampling: Sampling) -> list[Output]:
-        """One answer to each attempt under a prompt mode, in their order."""
+        """One answer to each attempt under a prompt mode, in their order.
+
+        Raises:
+            TargetLostError: the model can no longer be asked.
+        """
         ...
