@@ -80,6 +80,8 @@ def test_what_the_judge_could_not_score_is_counted_beside_the_rate() -> None:
 
 def test_a_kind_that_was_not_asked_has_no_rate() -> None:
     assert set(table(an_answer("harmful", "refused"))) == {
+        "asr",
+        "non_refusal",
         "harmful_refused",
         "visible_reasoning",
         "truncated",

@@ -20,7 +20,8 @@ class Answer:
 
     `request` is the plain request, which the judge saw; `sent` is what the model saw in its place,
     `prefill` how its answer was made to begin (it opens `text`).
-    `score` is the judge's: the harm done, from 0 to 1, where the judge grades harm.
+    `score` is the judge's, a grade or how sure it is; `harm` the harm done, from 0 to 1, where the
+    judge grades harm, and None where it does not.
     """
 
     benchmark: str
@@ -42,6 +43,7 @@ class Answer:
     reasoned: bool
     tokens: int
     finish_reason: str
+    harm: float | None = None
 
 
 def answer(
@@ -83,6 +85,7 @@ def answer(
                 reasoned=visibly_reasoned(request, parts),
                 tokens=output.tokens,
                 finish_reason=output.finish_reason,
+                harm=verdict.score if judge.scores_harm else None,
             )
         )
     return answers
