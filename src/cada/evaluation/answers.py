@@ -13,6 +13,8 @@ from cada.prompting.deliberation import parse
 from cada.reward import visibly_reasoned
 from cada.rollout.types import Sampling
 
+KINDS = ("harmful", "lookalike", "ordinary")
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -97,10 +99,9 @@ def read_answers(path: Path) -> list[Answer]:
     Raises:
         CadaError: a line is no answer as this version writes it.
     """
-    names = {f.name for f in fields(Answer)}
     answers = []
     for row in read_json_lines(path):
-        if not isinstance(row, dict) or row.keys() != names:
+        if not _is_answer(row):
             raise CadaError(
                 "the file cannot be used: a line is no answer as this version writes it",
                 where=str(path),
@@ -108,6 +109,26 @@ def read_answers(path: Path) -> list[Answer]:
             )
         answers.append(Answer(**row))
     return answers
+
+
+_TEXTS = tuple(f.name for f in fields(Answer) if f.type is str)
+_OTHERS = tuple(f.name for f in fields(Answer) if f.type is not str)
+
+
+def _is_answer(row: object) -> bool:
+    """Whether a line has the fields of an answer, with values that can be counted and shown."""
+    if not isinstance(row, dict) or row.keys() != {*_TEXTS, *_OTHERS}:
+        return False
+    grades = [g for g in (row["score"], row["harm"]) if g is not None]
+    return (
+        all(isinstance(row[name], str) for name in _TEXTS)
+        and row["kind"] in KINDS
+        and row["outcome"] in set(Outcome)
+        and (row["hazard"] is None or isinstance(row["hazard"], str))
+        and all(isinstance(g, int | float) and 0 <= g <= 1 for g in grades)
+        and isinstance(row["tokens"], int)
+        and isinstance(row["reasoned"], bool)
+    )
 
 
 def _unanswered(output: Output, judge: str) -> Verdict:

@@ -59,6 +59,12 @@ class Line:
         """Benchmark, attack and mode."""
         return self.benchmark, self.attack, self.mode
 
+    @property
+    def n(self) -> int | None:
+        """The scored items behind every value, where all models have as many."""
+        counts = {cell.value.n for cell in self.cells if cell.value}
+        return counts.pop() if len(counts) == 1 else None
+
     def judgement(self, cell: Cell) -> str:
         """`better`, `worse`, or `unclear` where the difference may be chance."""
         if cell.difference is None or cell.p is None or cell.p >= SURE:

@@ -50,7 +50,7 @@ def show_difference(cell: Cell) -> str:
     if d is None or cell.p is None:
         return ""
     low, high = signed(100 * d.low, 1), signed(100 * d.high, 1)
-    return f"{signed(100 * d.value, 1)} ({low} to {high}), {show_p(cell.p)}"
+    return f"{signed(100 * d.value, 1)} ({low} to {high}); {show_p(cell.p)}"
 
 
 def show_p(p: float) -> str:
@@ -80,10 +80,11 @@ def rich_table(models: Sequence[Measured], lines: Sequence[Line]) -> Table:
         cells = [
             Text.assemble(
                 show(cell.value),
-                (f"\n{told}" if (told := show_difference(cell)) else "", colours[judged]),
+                (f"\n{told}" if told else "", colours[judged]),
             )
             for cell in line.cells
             for judged in [line.judgement(cell)]
+            for told in [show_difference(cell).replace("; ", "\n")]
         ]
         shown.add_row(line.name, *cells)
     return shown
