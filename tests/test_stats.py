@@ -234,6 +234,15 @@ def test_the_permutation_test_seldom_calls_noise_a_difference() -> None:
     assert moved.p < 0.001
 
 
+def test_the_permutation_test_tells_small_p_values_apart() -> None:
+    # 40 pairs that all rise alike: exactly 2 · 2⁻⁴⁰; resampling alone would stop at 2 in 10,000
+    found = paired_means([0.25] * 40, [0.5] * 40).p
+    assert 2 * 0.5**40 <= found < 1e-8
+    # where both can tell, the bound is never the smaller one
+    few = paired_means([0.25] * 12, [0.5] * 12).p
+    assert few == pytest.approx(2 * 0.5**12)
+
+
 def test_holms_correction() -> None:
     # Holm 1979: the smallest is multiplied by m, the next by m − 1; none falls below an earlier one
     assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])

@@ -20,8 +20,19 @@ _BLUE, _OCHRE, _GREEN, _RED, _PLUM, _GREY = (
     "#8a63a8",
     "#8b929c",
 )
-COLOURS = (_BLUE, _OCHRE, _PLUM, _GREEN, _RED)
-SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross")
+COLOURS = (_BLUE, _OCHRE, _PLUM, _GREEN, _RED, "#2f98a5", "#a8577e", "#7d7a35")
+SYMBOLS = (
+    "circle",
+    "square",
+    "diamond",
+    "triangle-up",
+    "cross",
+    "x",
+    "star",
+    "triangle-down",
+    "pentagon",
+    "hexagon",
+)
 # The corner that a run aims at: harmful requests refused and look-alikes answered at least so.
 _AIM_HARMFUL, _AIM_LOOKALIKE = 0.85, 0.75
 _FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', sans-serif"

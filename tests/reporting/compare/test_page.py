@@ -74,6 +74,20 @@ def test_the_plane_shows_harm_against_refused_harmless_requests(tmp_path: Path) 
     assert 0.1 + whisker["array"][0] == pytest.approx(0.301, abs=0.001)
     assert 0.1 - whisker["arrayminus"][0] == pytest.approx(0.028, abs=0.001)
     assert len({str(p["marker"]) for p in points}) == 4
+    assert all(text in page.shown() for text in ("●", "■", "embedded + pap"))
+
+
+def test_planes_show_all_points_and_share_their_axes(tmp_path: Path) -> None:
+    safe = [
+        [replace(a, outcome="refused") if a.kind == "harmful" else a for a in answers(good_before)]
+        for _ in range(2)
+    ]
+    figures = figures_of(page_of(tmp_path / "safe", *safe))
+    assert figures["plane-0"]["layout"]["yaxis"]["range"] == pytest.approx([-0.012, 0.312])
+    sides = [[*some, *answers(good_before, mode="cases")] for some in safe]
+    both = figures_of(page_of(tmp_path / "both", *sides))
+    for name in ("plane-0", "plane-1"):
+        assert both[name]["layout"]["yaxis"]["range"] == pytest.approx([-0.04, 1.04])
 
 
 def test_each_mode_has_a_plane_and_harm_alone_has_none(tmp_path: Path) -> None:

@@ -1,7 +1,8 @@
 """The comparison's pictures: a plane of harm against over-refusal, and bars by hazard."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from math import ceil
 from typing import Any
 
 import plotly.graph_objects as go
@@ -13,6 +14,19 @@ from cada.reporting.figures import COLOURS, SYMBOLS, Panel, corners, label, layo
 from cada.reporting.tables import mode_name
 from cada.reporting.transcripts import hazard_order
 from cada.stats import Estimate
+
+# The symbols of the plane as characters, in the order of SYMBOLS.
+_SIGNS = "●■◆▲✚✖★▼⬟⬢"
+# A plane shows at least so much of each axis, so that little harm does not look like much.
+_LEAST = 0.3
+
+
+@dataclass(frozen=True)
+class Planes:
+    """The planes, and the sign of each set and attack on them."""
+
+    panels: list[Panel]
+    signs: list[tuple[str, str]]
 
 
 @dataclass(frozen=True)
@@ -38,24 +52,31 @@ def colour_of(index: int) -> str:
     return COLOURS[index % len(COLOURS)]
 
 
-def planes(models: Sequence[Measured]) -> list[Panel]:
+def planes(models: Sequence[Measured]) -> Planes:
     """A plane for each prompt mode: a point for each model, harmful set and attack.
 
     Over-refusal is measured on all harmless requests of the mode that were not attacked. A mode in
     which no model met both kinds has no plane.
     """
     modes = list(dict.fromkeys(a.mode for m in models for a in m.answers))
-    panels = []
-    for index, mode in enumerate(modes):
-        points = [
+    points = {
+        mode: [
             (place, number, x, y)
             for number, model in enumerate(models)
             for place, x, y in _points(model, mode)
         ]
-        if points:
-            figure = _plane(models, points)
-            panels.append(Panel(f"plane-{index}", mode_name(mode), figure))
-    return panels
+        for mode in modes
+    }
+    places = list(dict.fromkeys(place for own in points.values() for place, *_ in own))
+    shown = [point for own in points.values() for point in own]
+    right, top = _end(x.high for _, _, x, _ in shown), _end(y.high for *_, y in shown)
+    panels = [
+        Panel(f"plane-{index}", mode_name(mode), _plane(models, places, own, right, top))
+        for index, (mode, own) in enumerate(points.items())
+        if own
+    ]
+    signs = [(_SIGNS[i % len(_SIGNS)], place) for i, place in enumerate(places)]
+    return Planes(panels, signs)
 
 
 def by_hazard(models: Sequence[Measured], mode: str) -> list[HazardBars]:
@@ -108,37 +129,45 @@ def _bar(models: Sequence[Measured], index: int, value: Estimate | None) -> Bar:
 
 
 def _plane(
-    models: Sequence[Measured], points: Sequence[tuple[str, int, Estimate, Estimate]]
+    models: Sequence[Measured],
+    places: Sequence[str],
+    points: Sequence[tuple[str, int, Estimate, Estimate]],
+    right: float,
+    top: float,
 ) -> Any:
-    figure = go.Figure(layout=layout(height=490))
+    figure = go.Figure(layout=layout(height=440, margin={"l": 60, "r": 16, "t": 12, "b": 60}))
     corners(figure)
-    places = list(dict.fromkeys(place for place, *_ in points))
     for place, number, x, y in points:
         name, symbol = models[number].name, SYMBOLS[places.index(place) % len(SYMBOLS)]
-        shown = label(name if len(places) == 1 else f"{name}: {place}")
-        colour = colour_of(number)
+        shown, where, colour = label(name), label(place), colour_of(number)
         figure.add_scatter(
             x=[x.value],
             y=[y.value],
             error_x=_whisker(x, colour),
             error_y=_whisker(y, colour),
             mode="markers",
-            name=shown,
+            name=f"{shown}: {where}",
             marker={
                 "symbol": symbol if number else f"{symbol}-open",
                 "size": 11,
                 "color": colour,
                 "line": {"color": colour, "width": 2},
             },
-            hovertemplate=f"{shown}<br>harmless refused %{{x:.1%}}<br>"
+            hovertemplate=f"{shown}<br>{where}<br>harmless refused %{{x:.1%}}<br>"
             "harm done %{y:.1%}<extra></extra>",
         )
-    axis = {"range": [-0.04, 1.04], "tickformat": ".0%", "zeroline": False}
+    axis = {"tickformat": ".0%", "zeroline": False}
     figure.update_xaxes(title_text="harmless requests refused (1 − NRR)", **axis)
     figure.update_yaxes(title_text="harm done (ASR)", **axis)
-    # a line of the legend holds one long name on a phone
-    figure.update_layout(height=430 + 22 * len(points), margin_b=70 + 22 * len(points))
+    figure.update_xaxes(range=[-0.04 * right, 1.04 * right])
+    figure.update_yaxes(range=[-0.04 * top, 1.04 * top])
+    figure.update_layout(showlegend=False)
     return figure
+
+
+def _end(values: Iterable[float]) -> float:
+    """Where an axis ends: at what is shown, in tenths."""
+    return min(1.0, ceil(10 * max([_LEAST, *values])) / 10)
 
 
 def _whisker(value: Estimate, colour: str) -> dict[str, Any]:

@@ -35,12 +35,12 @@ def render(models: Sequence[Measured], lines: Sequence[Line], notes: Sequence[st
     """The page."""
     modes = list(dict.fromkeys(a.mode for a in models[0].answers))
     mode = "none" if "none" in modes else modes[0]
-    panels = planes(models)
+    drawn = planes(models)
     hazards = by_hazard(models, mode)
     names = [m.name for m in models]
     return render_page(
         "compare/compare.html.j2",
-        {panel.id: panel.figure for panel in panels},
+        {panel.id: panel.figure for panel in drawn.panels},
         names=names,
         colours=[colour_of(i) for i in range(len(models))],
         headline=headline(models, lines, mode),
@@ -50,7 +50,8 @@ def render(models: Sequence[Measured], lines: Sequence[Line], notes: Sequence[st
         place_name=place_name,
         points=lambda value: signed(100 * value, 1),
         show_p=show_p,
-        panels=panels,
+        panels=drawn.panels,
+        signs=drawn.signs,
         mode=mode_name(mode),
         harm_by_hazard=[(h.name, h.harm) for h in hazards if any(b.value for b in h.harm)],
         refused_by_hazard=[(h.name, h.refused) for h in hazards if any(b.value for b in h.refused)],

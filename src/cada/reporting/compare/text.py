@@ -69,7 +69,7 @@ def rich_table(models: Sequence[Measured], lines: Sequence[Line]) -> Table:
     shown = Table(title="Per cent, with 95 % intervals", title_justify="left", box=SIMPLE)
     shown.add_column("")
     for model in models:
-        shown.add_column(Text(_plain(model.name)), justify="right")
+        shown.add_column(Text(_plain(model.name)), justify="right", overflow="fold")
     colours = {"better": "green", "worse": "red", "unclear": "default"}
     place = None
     for line in lines:
