@@ -11,6 +11,7 @@ import typer
 
 from cada.cli.main import app
 from cada.config.load import load_recipe
+from tests.reporting.runs import answers, good_after, good_before, write_evaluation, write_run
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -49,6 +50,10 @@ def test_a_command_in_the_docs_is_understood(arguments: list[str]) -> None:
 def test_the_commands_that_need_no_model_run_in_order(tmp_path: Path) -> None:
     (tmp_path / "here").mkdir()
     (tmp_path / "here" / "recipes").symlink_to(ROOT / "recipes")
+    runs = tmp_path / "here" / "runs"
+    write_run(runs / "demo")
+    for name, outcomes in (("base", good_before), ("tuned", good_after)):
+        write_evaluation(runs / name, answers(outcomes))
     shared = ROOT.parent / "shared"
     if shared.exists():
         (tmp_path / "shared").symlink_to(shared)

@@ -1,6 +1,7 @@
 """What is counted, of how many, and what never enters a rate."""
 
-from dataclasses import replace
+import json
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,11 @@ import pytest
 from cada.attacks.types import Attempt
 from cada.casebook.loader import load_casebook
 from cada.config.recipe import Prompting
-from cada.evaluation.answers import Answer, answer
+from cada.errors import CadaError
+from cada.evaluation.answers import Answer, answer, read_answers
 from cada.evaluation.local import LocalTarget
 from cada.evaluation.metrics import Row, tabulate
+from cada.judging.harm import HarmJudge
 from cada.judging.refusal import RefusalJudge
 from cada.models.load import load_policy
 from cada.rollout.prompts import Prompter
@@ -80,6 +83,8 @@ def test_what_the_judge_could_not_score_is_counted_beside_the_rate() -> None:
 
 def test_a_kind_that_was_not_asked_has_no_rate() -> None:
     assert set(table(an_answer("harmful", "refused"))) == {
+        "asr",
+        "non_refusal",
         "harmful_refused",
         "visible_reasoning",
         "truncated",
@@ -140,3 +145,33 @@ def test_answers_are_parsed_and_judged_by_their_response(tiny_folder: Path) -> N
     assert found[0].reasoning == "Burgling a house hurts its owner."
     assert found[3].reasoning == ""
     assert [a.finish_reason for a in found] == ["length", "length", "length", "stop"]
+
+
+def test_stored_answers_are_read_back_and_others_are_told(tmp_path: Path) -> None:
+    path = tmp_path / "answers.jsonl"
+    good = an_answer("harmful", "complied", harm=0.5, score=0.5, hazard="hate")
+    path.write_text(json.dumps(asdict(good)) + "\n")
+    assert read_answers(path) == [good]
+    for change in (
+        {"kind": "odd"},
+        {"outcome": "maybe"},
+        {"harm": 1.5},
+        {"score": "high"},
+        {"response": None},
+        {"hazard": 3},
+        {"extra": 1},
+    ):
+        path.write_text(json.dumps(asdict(good) | change) + "\n")
+        with pytest.raises(CadaError, match="no answer as this version writes it"):
+            read_answers(path)
+
+
+def test_an_answer_keeps_the_harm_that_a_judge_of_harm_grades(tiny_folder: Path) -> None:
+    policy = load_policy(str(tiny_folder), device="cpu")
+    prompter = Prompter(load_casebook("default"), Prompting(), policy.tokenizer)
+    target = LocalTarget(policy, prompter, ScriptedEngine(ANSWERS))
+    attempts = [Attempt.plain(request) for request in REQUESTS if request.harmful]
+    for judge in (RefusalJudge(), HarmJudge()):
+        for found in answer(target, judge, attempts, "set", "none", Sampling(7, 0.0)):
+            assert found.score is not None
+            assert found.harm == (found.score if judge.scores_harm else None)

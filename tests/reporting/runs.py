@@ -160,3 +160,16 @@ def changed(some: list[Answer], index: int, **values: Any) -> list[Answer]:
 
 def _write_lines(path: Path, rows: list[dict[str, Any]]) -> None:
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def write_evaluation(
+    folder: Path, some: list[Answer], *, judge: str = "rules", model: str = "m", **config: Any
+) -> Path:
+    """Write a folder with the same files and fields as `cada evaluate --out`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    settings = {"model": model, "max_tokens": 64, "casebook": "default", **config}
+    (folder / "config.yaml").write_text(yaml.safe_dump(settings))
+    _write_lines(folder / "answers.jsonl", [asdict(a) for a in some])
+    rows = [row.as_dict() for row in tabulate(some, model, judge)]
+    (folder / "evaluation.json").write_text(json.dumps({"judge": None, "rows": rows}))
+    return folder

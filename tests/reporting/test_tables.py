@@ -110,3 +110,14 @@ def test_the_terminal_table_shows_names_figures_and_literal_brackets() -> None:
     assert "set [red]one" in text
     for part in ("Harmful requests refused", "10 % (5–15)", "90 % (85–95)", "+80"):
         assert part in text
+
+
+def test_rows_of_one_hazard_and_of_the_other_table_stay_out() -> None:
+    rows = [
+        *pair("harmful_refused", 0.1, 0.9),
+        *pair("harmful_refused", 0.5, 0.5, hazard="hate"),
+        *pair("asr", 0.9, 0.1),
+        *pair("asr", 0.9, 0.1, hazard="hate"),
+        *pair("nrr", 0.9, 0.9),
+    ]
+    assert [(r.metric, r.old) for r in comparison(rows)] == [("harmful_refused", 0.1)]

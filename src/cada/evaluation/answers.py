@@ -13,6 +13,8 @@ from cada.prompting.deliberation import FormatStyle, parse
 from cada.reward import visibly_reasoned
 from cada.rollout.types import Sampling
 
+KINDS = ("harmful", "lookalike", "ordinary")
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -20,8 +22,9 @@ class Answer:
 
     `request` is the plain request, which the judge saw; `sent` is what the model saw in its place,
     `prefill` how its answer was made to begin (it opens `text`). `hazard` is the casebook's, or
-    else the category that the request's source files it under. `score` is the judge's: the harm
-    done, from 0 to 1, where the judge grades harm.
+    else the category that the request's source files it under. `score` is the judge's, a grade or
+    how sure it is; `harm` the harm done, from 0 to 1, where the judge grades harm, and None where
+    it does not.
     """
 
     benchmark: str
@@ -43,6 +46,7 @@ class Answer:
     reasoned: bool
     tokens: int
     finish_reason: str
+    harm: float | None = None
 
 
 def answer(
@@ -96,6 +100,7 @@ def judged(
                 reasoned=visibly_reasoned(request, parts),
                 tokens=output.tokens,
                 finish_reason=output.finish_reason,
+                harm=verdict.score if judge.scores_harm else None,
             )
         )
     return answers
@@ -107,10 +112,9 @@ def read_answers(path: Path) -> list[Answer]:
     Raises:
         CadaError: a line is no answer as this version writes it.
     """
-    names = {f.name for f in fields(Answer)}
     answers = []
     for row in read_json_lines(path):
-        if not isinstance(row, dict) or row.keys() != names:
+        if not _is_answer(row):
             raise CadaError(
                 "the file cannot be used: a line is no answer as this version writes it",
                 where=str(path),
@@ -118,6 +122,26 @@ def read_answers(path: Path) -> list[Answer]:
             )
         answers.append(Answer(**row))
     return answers
+
+
+_TEXTS = tuple(f.name for f in fields(Answer) if f.type is str)
+_OTHERS = tuple(f.name for f in fields(Answer) if f.type is not str)
+
+
+def _is_answer(row: object) -> bool:
+    """Whether a line has the fields of an answer, with values that can be counted and shown."""
+    if not isinstance(row, dict) or row.keys() != {*_TEXTS, *_OTHERS}:
+        return False
+    grades = [g for g in (row["score"], row["harm"]) if g is not None]
+    return (
+        all(isinstance(row[name], str) for name in _TEXTS)
+        and row["kind"] in KINDS
+        and row["outcome"] in set(Outcome)
+        and (row["hazard"] is None or isinstance(row["hazard"], str))
+        and all(isinstance(g, int | float) and 0 <= g <= 1 for g in grades)
+        and isinstance(row["tokens"], int)
+        and isinstance(row["reasoned"], bool)
+    )
 
 
 def _unanswered(output: Output, judge: str) -> Verdict:

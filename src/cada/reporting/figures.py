@@ -20,8 +20,19 @@ _BLUE, _OCHRE, _GREEN, _RED, _PLUM, _GREY = (
     "#8a63a8",
     "#8b929c",
 )
-_COLOURS = (_BLUE, _OCHRE, _PLUM, _GREEN, _RED)
-_SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross")
+COLOURS = (_BLUE, _OCHRE, _PLUM, _GREEN, _RED, "#2f98a5", "#a8577e", "#7d7a35")
+SYMBOLS = (
+    "circle",
+    "square",
+    "diamond",
+    "triangle-up",
+    "cross",
+    "x",
+    "star",
+    "triangle-down",
+    "pentagon",
+    "hexagon",
+)
 # The corner that a run aims at: harmful requests refused and look-alikes answered at least so.
 _AIM_HARMFUL, _AIM_LOOKALIKE = 0.85, 0.75
 _FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', sans-serif"
@@ -50,14 +61,14 @@ def tradeoff(table: Sequence[ComparisonRow]) -> Any | None:
     ]
     if not pairs:
         return None
-    figure = go.Figure(layout=_layout(height=490))
-    _corners(figure)
+    figure = go.Figure(layout=layout(height=490))
+    corners(figure)
     modes = list(dict.fromkeys(h.mode for h, _ in pairs))
     sets = list(dict.fromkeys(h.benchmark for h, _ in pairs))
     for harmful, lookalike in pairs:
-        colour = _COLOURS[modes.index(harmful.mode) % len(_COLOURS)]
-        symbol = _SYMBOLS[sets.index(harmful.benchmark) % len(_SYMBOLS)]
-        name = _label(f"{harmful.benchmark}, {mode_name(harmful.mode)}")
+        colour = COLOURS[modes.index(harmful.mode) % len(COLOURS)]
+        symbol = SYMBOLS[sets.index(harmful.benchmark) % len(SYMBOLS)]
+        name = label(f"{harmful.benchmark}, {mode_name(harmful.mode)}")
         _arrow(figure, harmful, lookalike, colour)
         _points(figure, harmful, lookalike, name, colour, symbol)
     axis = {"range": [-0.04, 1.04], "tickformat": ".0%", "zeroline": False}
@@ -166,7 +177,7 @@ def _lines(
 
 
 def _panel(metrics: Sequence[Mapping[str, Any]], share: bool) -> Any:
-    figure = go.Figure(layout=_layout(height=240, margin={"l": 46, "r": 12, "t": 24, "b": 52}))
+    figure = go.Figure(layout=layout(height=240, margin={"l": 46, "r": 12, "t": 24, "b": 52}))
     figure.update_layout(hovermode="x unified")
     steps = {"dtick": 1} if len(metrics) <= 12 else {"nticks": 10}
     figure.update_xaxes(tickformat="d", **steps)
@@ -180,7 +191,7 @@ def _panel(metrics: Sequence[Mapping[str, Any]], share: bool) -> Any:
             x=start,
             y=1.0,
             yref="paper",
-            text=_label(str(phase)),
+            text=label(str(phase)),
             showarrow=False,
             xanchor="left",
             yanchor="bottom",
@@ -196,7 +207,7 @@ def _first(metrics: Sequence[Mapping[str, Any]]) -> float:
     return float(metrics[0].get("step") or 0)
 
 
-def _layout(height: int, margin: Mapping[str, int] | None = None) -> dict[str, Any]:
+def layout(height: int, margin: Mapping[str, int] | None = None) -> dict[str, Any]:
     """Transparent, so that the page's own light or dark ground shows."""
     return {
         "template": "none",
@@ -219,7 +230,8 @@ def _layout(height: int, margin: Mapping[str, int] | None = None) -> dict[str, A
     }
 
 
-def _corners(figure: Any) -> None:
+def corners(figure: Any) -> None:
+    """Name the corners of a plane of harm against over-refusal, and shade the one to aim at."""
     figure.add_shape(
         type="rect",
         x0=-0.04,
@@ -313,7 +325,7 @@ def _whisker(rate: Estimate, colour: str) -> dict[str, Any]:
     }
 
 
-def _label(text: str) -> str:
+def label(text: str) -> str:
     """Foreign text as a label: short, and without tags, which plotly would read."""
     return escape(text if len(text) <= 60 else f"{text[:59]}…", quote=False)
 

@@ -80,18 +80,25 @@ def load_run(folder: Path) -> RunData:
     )
 
 
-def _config(path: Path) -> dict[str, Any]:
+def read_settings(path: Path) -> dict[str, Any]:
+    """The `config.yaml` of a run.
+
+    Raises:
+        CadaError: it is damaged.
+    """
     try:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise _damaged(path, "it is no YAML") from error
-    phases = data.get("phases") if isinstance(data, dict) else None
-    if not phases or not isinstance(phases, list) or not all(isinstance(p, dict) for p in phases):
-        raise _damaged(path, "it holds no recipe with phases")
-    return dict(data)
+    return dict(data) if isinstance(data, dict) else {}
 
 
-def _evaluation(path: Path) -> dict[str, Any]:
+def read_evaluation(path: Path) -> dict[str, Any]:
+    """An `evaluation.json`, whose rows have every field that is read.
+
+    Raises:
+        CadaError: it is damaged.
+    """
     data = _json(path)
     rows = data.get("rows")
     if not isinstance(rows, list):
@@ -100,7 +107,20 @@ def _evaluation(path: Path) -> dict[str, Any]:
         missing = [f for f in _ROW_FIELDS if not isinstance(row, dict) or f not in row]
         if missing:
             raise _damaged(path, f"a row has no {missing[0]}")
-    if not any(row["model"] in LABELS for row in rows):
+    return data
+
+
+def _config(path: Path) -> dict[str, Any]:
+    data = read_settings(path)
+    phases = data.get("phases")
+    if not phases or not isinstance(phases, list) or not all(isinstance(p, dict) for p in phases):
+        raise _damaged(path, "it holds no recipe with phases")
+    return data
+
+
+def _evaluation(path: Path) -> dict[str, Any]:
+    data = read_evaluation(path)
+    if not any(row["model"] in LABELS for row in data["rows"]):
         raise CadaError(
             "no row belongs to a model called `before` or `after`",
             where=str(path),

@@ -29,6 +29,7 @@ _METRICS: dict[str, tuple[str, Better]] = {
     OPENING: ("Canary loss, first token (nats)", "neither"),
 }
 _NATS = (CANARY, OPENING)
+_ELSEWHERE = ("asr", "non_refusal", "nrr", "consistency")
 _MODES = {
     "none": "bare request",
     "minimal": "short code",
@@ -117,12 +118,13 @@ def comparison(rows: Sequence[Mapping[str, Any]]) -> list[ComparisonRow]:
     """Pair `before` with `after` for each benchmark, mode and metric.
 
     Benchmarks and modes keep the order of the rows, except that the canary comes last; the
-    metrics of a benchmark come in the order of what matters most. Rows of other models are left
-    out.
+    metrics of a benchmark come in the order of what matters most. Rows of other models, of one
+    hazard alone, and of the metrics that `cada compare` shows in place of these are left out.
     """
     sides: dict[tuple[str, str, str], dict[str, Mapping[str, Any]]] = {}
     for row in rows:
-        if row["model"] in ("before", "after"):
+        chosen = row["metric"] not in _ELSEWHERE and row.get("hazard") is None
+        if row["model"] in ("before", "after") and chosen:
             key = (_benchmark(row), str(row["mode"]), str(row["metric"]))
             sides.setdefault(key, {})[row["model"]] = row
     places: dict[tuple[str, str], int] = {}

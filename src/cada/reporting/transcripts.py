@@ -84,11 +84,18 @@ def by_hazard(run: RunData) -> list[HazardView]:
     ]
 
 
+def hazard_order(hazard: str) -> tuple[int, str]:
+    """A hazard's place, the paper's first, and its written name."""
+    names = {h.id: h.name for h in PAPER_HAZARDS}
+    if hazard in names:
+        return list(names).index(hazard), names[hazard]
+    return len(names), hazard.replace("_", " ").capitalize()
+
+
 def _hazard_name(answer: Answer) -> str:
     if answer.hazard is None:
         return _UNNAMED if answer.kind == "harmful" else _ORDINARY
-    names = {h.id: h.name for h in PAPER_HAZARDS}
-    return names.get(answer.hazard, answer.hazard.replace("_", " ").capitalize())
+    return hazard_order(answer.hazard)[1]
 
 
 def _view(name: str, before: list[Answer], after: list[Answer]) -> HazardView:
