@@ -46,22 +46,13 @@ from cada.models.load import load_policy
 from cada.models.trained import save_prompting
 from cada.requests.benchmarks import load_benchmark
 from cada.requests.sources import draw
-from cada.requests.types import Request, Turn
+from cada.requests.types import Request
 from cada.rollout.prompts import Prompter
 from tests.evaluation.scripted import REQUESTS
 from tests.judging.chat_server import ChatServer
 
 ROOT = Path(__file__).parents[2]
 BOOK = load_casebook("default")
-MORE = Request(
-    "m1",
-    "And of a bank?",
-    False,
-    "privacy",
-    "test",
-    "You are a pirate.",
-    (Turn("user", "Hello"), Turn("assistant", "Hi.")),
-)
 
 
 def run(task: Task, model: Any, folder: Path) -> EvalLog:
@@ -102,24 +93,25 @@ def test_inspect_and_our_own_loop_give_the_same_samples_and_scores(
         assert found[f"{row.metric}_n"] == row.n
 
 
-def test_a_trained_model_is_prompted_as_in_its_training(tiny_folder: Path, tmp_path: Path) -> None:
-    folder = shutil.copytree(tiny_folder, tmp_path / "model")
-    save_prompting(folder, Prompting(style="think_tags", cases=1, verdict=True))
-    task = Task(
-        dataset=[to_sample(MORE, "set")],
-        solver=[prompt("cases"), respond()],
-        scorer=judged(),
-        config=GenerateConfig(max_tokens=2, temperature=0.0),
-    )
-    log = run(task, f"cada/{folder}", tmp_path / "logs")
+def test_a_trained_model_is_prompted_as_in_its_training(
+    tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(tiny_folder, tmp_path / "model")
+    save_prompting(tmp_path / "model", Prompting(style="think_tags", cases=1, verdict=True))
+    row = {"id": "m1", "text": "And of a bank?", "hazard": "privacy", "harmful": "no"}
+    talk = [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Hi."}]
+    more = {"system": "You are a pirate.", "history": talk}
+    (tmp_path / "asked.jsonl").write_text(json.dumps(row | more), encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    log = run(requests("asked.jsonl", mode="cases", max_tokens=2), "cada/model", tmp_path)
     assert log.samples is not None
-    texts = [m.text for m in log.samples[0].messages]
-    assert "<think>" in texts[0]
-    assert [m.role for m in log.samples[0].messages] == [
-        "system",
-        *["user", "assistant"] * 3,
-    ]
-    assert "pirate" in texts[0]
+    messages = log.samples[0].messages
+    assert [m.role for m in messages] == ["system", *["user", "assistant"] * 3]
+    assert "<think>" in messages[0].text
+    assert "pirate" in messages[0].text
+    assert "<think>" in messages[2].text
+    assert [m.text for m in messages[3:6]] == ["Hello", "Hi.", "And of a bank?"]
+    assert answers_of(log)[0].kind == "lookalike"
 
 
 def served(folder: Path, answer: Any, **arguments: Any) -> tuple[EvalLog, ChatServer]:
