@@ -32,7 +32,8 @@ def slow(arguments: list[str]) -> bool:
     trains = arguments[0] == "align" and "--show" not in arguments
     builds = arguments[:2] == ["requests", "build"]
     fetches = builds and arguments[2].startswith(("-", "hub:"))
-    return trains or fetches or arguments[0] in NEEDS_A_MODEL
+    attacks = arguments[:2] == ["attack", "build"] and "--attacker" in arguments
+    return trains or fetches or attacks or arguments[0] in NEEDS_A_MODEL
 
 
 @pytest.mark.parametrize("arguments", commands(), ids=" ".join)

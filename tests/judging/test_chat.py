@@ -8,7 +8,8 @@ import pytest
 
 from cada.config.judge import ChatOptions
 from cada.errors import CadaError
-from cada.judging.chat import ChatModel
+from cada.judging.chat import ChatModel, Question
+from cada.requests.types import Turn
 from tests.judging.chat_server import BROKEN, DROP, HANG, Answer, ChatServer
 
 
@@ -177,3 +178,72 @@ def test_a_key_goes_to_its_own_provider_only(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("CADA_API_KEY", "mine")
     _, server, _ = ask(lambda p: "fine", ["a"])
     assert server.keys == ["Bearer mine"]
+
+
+TALK = (Turn("system", "Be brief."), Turn("user", "a"), Turn("assistant", "b"), Turn("user", "c"))
+
+
+def test_a_conversation_goes_out_turn_by_turn_with_its_sampling() -> None:
+    with ChatServer(lambda p: p.upper()).running() as server:
+        chat = model(server, temperature=0.7, top_p=0.9)
+        (reply,) = chat.ask([Question(TALK, draw=5)])
+    assert reply.text == "C"
+    (body,) = server.bodies
+    assert [(m["role"], m["content"]) for m in body["messages"]] == [
+        (turn.role, turn.content) for turn in TALK
+    ]
+    assert (body["temperature"], body["top_p"], body["seed"]) == (0.7, 0.9, 5)
+
+
+def test_judges_decode_greedily_and_send_no_seed() -> None:
+    _, server, _ = ask(lambda p: p, ["a"])
+    assert server.bodies[0]["temperature"] == 0
+    assert "seed" not in server.bodies[0]
+    assert "top_p" not in server.bodies[0]
+
+
+def test_the_cache_knows_conversations_draws_and_temperatures_apart(tmp_path: Path) -> None:
+    cache = tmp_path / "replies.jsonl"
+    asked: list[str | Question] = [
+        Question(TALK),
+        Question(TALK, draw=1),
+        Question(TALK[1:]),
+        Question((Turn("assistant", "a"), *TALK[2:])),
+        "c",
+    ]
+    with ChatServer(lambda p: p.upper()).running() as server:
+        for temperature in (0.0, 1.0):
+            for _ in range(2):
+                model(server, cache=cache, temperature=temperature).ask([*asked, asked[0]])
+        assert len(server.prompts) == 2 * len(asked)
+
+
+def test_a_role_that_there_is_not() -> None:
+    with pytest.raises(CadaError, match="role 'tool'"):
+        Question((Turn("tool", "a"),))
+
+
+def test_the_cap_on_the_cost_counts_every_turn() -> None:
+    price = {"price": (1000.0, 0.0), "max_tokens": 1, "max_cost": 0.35}
+    with ChatServer(lambda p: "fine").running() as server:
+        (reply,) = model(server, **price).ask([Question(TALK)])
+    assert "cap of 0.35 on the cost" in str(reply.problem)
+    assert not server.prompts
+
+
+def test_a_run_may_ask_again_what_failed_and_still_counts_it(tmp_path: Path) -> None:
+    path = tmp_path / "replies.jsonl"
+    down = True
+    with ChatServer(lambda p: 500 if down else "fine").running() as server:
+        options = ChatOptions(model="m", base_url=server.url, cache=path, retries=0, max_calls=2)
+
+        def start() -> ChatModel:
+            return ChatModel(options, ledger=True, ask_again=True)
+
+        assert start().ask(["a"])[0].text is None
+        down = False
+        assert start().ask(["a"])[0].text == "fine"
+        third = start()
+        assert third.usage.calls == 2
+        assert [r.text for r in third.ask(["a", "b"])] == ["fine", None]
+    assert server.prompts == ["a", "a"]

@@ -11,7 +11,14 @@ from rich.markup import escape
 from rich.table import Table
 
 from cada.cli.judge import JUDGE, parts, show_cost
-from cada.cli.requests import Classify, conditions, parse_source
+from cada.cli.requests import (
+    BENCHMARK,
+    DATA,
+    Classify,
+    benchmark_sources,
+    conditions,
+    parse_source,
+)
 from cada.cli.watch import ConsoleWatcher
 from cada.config.judge import parse_judge
 from cada.config.recipe import RolloutMode
@@ -29,18 +36,15 @@ def evaluate_command(
     model: Annotated[
         str | None, typer.Argument(help="Hub id, folder, .gguf or builtin:smollm2-135m.")
     ] = None,
-    benchmark: Annotated[
+    benchmark: Annotated[list[str] | None, BENCHMARK] = None,
+    data: Annotated[Path | None, DATA] = None,
+    attack: Annotated[
         list[str] | None,
         typer.Option(
-            "--benchmark",
-            "-b",
-            help="strongreject, advbench, jailbreakbench, jailbreakbench-benign, xstest-safe, "
-            "xstest-contrast, hex-phi or embedded. Repeatable.",
+            "--attack",
+            help="none, a name of `cada attack list`, suffix:FILE or a file of `cada attack "
+            "build`; put on harmful requests. Repeatable. Default: none.",
         ),
-    ] = None,
-    data: Annotated[
-        Path | None,
-        typer.Option("--data", help="Folder of benchmarks. Default: fetch the published files."),
     ] = None,
     requests: Annotated[
         list[str] | None,
@@ -124,11 +128,11 @@ def evaluate_command(
     chosen = None if judge is None else parse_judge(judge)
     console = Console(stderr=as_json)
     if answers is not None:
-        if model is not None or benchmark or requests or out is not None:
+        if model is not None or benchmark or requests or attack or out is not None:
             raise CadaError(
                 "stored answers come with their requests, and no model is asked",
                 where="--answers",
-                mend="Leave MODEL, --benchmark, --requests and --out out",
+                mend="Leave MODEL, --benchmark, --requests, --attack and --out out",
             )
         marked = FormatStyle(style or FormatStyle.HEADINGS)
         result = evaluate_stored(answers, parts(columns), label, marked, chosen)
@@ -141,14 +145,13 @@ def evaluate_command(
     else:
         own = Columns(text=text_column) if text_column else None
         named = requests or ([] if benchmark else ["embedded:test"])
-        sources = [
+        sources = benchmark_sources(benchmark, data) + [
             parse_source(s, None if s.startswith("embedded") else own, harmful=label) for s in named
         ]
         job = Evaluation(
             model=model,
             sources=sources,
-            benchmarks=tuple(dict.fromkeys(benchmark or ())),
-            data=data,
+            attacks=tuple(dict.fromkeys(attack or ["none"])),
             where=conditions(where),
             modes=tuple(dict.fromkeys(map(str, mode or [RolloutMode.NONE, RolloutMode.CASES]))),
             casebook=casebook,

@@ -10,7 +10,7 @@ from rich.console import Console
 from typer.exceptions import TyperException
 
 from cada import __version__
-from cada.cli import align, casebook, chat, evaluate, judge, requests
+from cada.cli import align, attack, casebook, chat, evaluate, judge, requests
 from cada.errors import CadaError
 
 # typer ends an interrupted command with this code instead of raising.
@@ -27,6 +27,7 @@ app.command("align")(align.align_command)
 app.command("evaluate")(evaluate.evaluate_command)
 app.command("judge")(judge.judge_command)
 app.command("chat")(chat.chat_command)
+app.add_typer(attack.app, name="attack")
 app.add_typer(casebook.app, name="casebook")
 app.add_typer(requests.app, name="requests")
 

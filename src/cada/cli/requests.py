@@ -198,6 +198,26 @@ def parse_source(
     return RequestSource(**{name: value for name, value in fields.items() if value is not None})
 
 
+BENCHMARK = typer.Option(
+    "--benchmark",
+    "-b",
+    help="strongreject, advbench, jailbreakbench, jailbreakbench-benign, xstest-safe, "
+    "xstest-contrast, hex-phi or embedded. Repeatable.",
+)
+DATA = typer.Option("--data", help="Folder of benchmarks. Default: fetch the published files.")
+
+
+def benchmark_sources(names: list[str] | None, data: Path | None) -> list[RequestSource]:
+    """The sources of the benchmarks named on the command line; `embedded` is its test split."""
+    folder = None if data is None else str(data)
+    return [
+        RequestSource(embedded=True, split="test", practice=False)
+        if name == "embedded"
+        else RequestSource(benchmark=name, data=folder)
+        for name in dict.fromkeys(names or ())
+    ]
+
+
 def conditions(where: list[str] | None) -> dict[str, bool | int | str]:
     """Row conditions from `COLUMN=VALUE` options."""
     found: dict[str, bool | int | str] = {}

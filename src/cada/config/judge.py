@@ -73,6 +73,10 @@ class ChatOptions(_Calls):
         description="inspect_ai's name (openai/gpt-4o-mini), or with base_url the name that the "
         "server knows."
     )
+    temperature: float = Field(default=0.0, ge=0, description="0 decodes greedily.")
+    top_p: float | None = Field(
+        default=None, gt=0, le=1, description="Sample from the likeliest tokens of this share."
+    )
 
 
 class JudgeOptions(_Calls):

@@ -26,11 +26,18 @@ class Columns(BaseModel):
 
 
 class RequestSource(BaseModel):
-    """One source of requests: exactly one of `embedded`, `path` and `hub`."""
+    """One source of requests: exactly one of `embedded`, `benchmark`, `path` and `hub`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     embedded: bool = Field(default=False, description="The set that ships with cada.")
+    benchmark: str | None = Field(
+        default=None, description="A published benchmark: advbench, strongreject, xstest-safe, …"
+    )
+    data: str | None = Field(
+        default=None,
+        description="Of a benchmark: the folder that it lies in; null fetches the published file.",
+    )
     path: str | None = Field(default=None, description="A .csv, .jsonl or .parquet file.")
     hub: str | None = Field(default=None, description="A data set on the hub, or its folder.")
     name: str | None = Field(default=None, description="Shown in tables; else the file's name.")
@@ -50,7 +57,9 @@ class RequestSource(BaseModel):
 
     @model_validator(mode="after")
     def _exactly_one(self) -> "RequestSource":
-        given = [self.embedded, self.path is not None, self.hub is not None]
-        if sum(given) != 1:
-            raise ValueError("a request source names exactly one of embedded, path and hub")
+        named = (self.benchmark, self.path, self.hub)
+        if self.embedded + sum(name is not None for name in named) != 1:
+            raise ValueError(
+                "a request source names exactly one of embedded, benchmark, path and hub"
+            )
         return self

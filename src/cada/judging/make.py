@@ -36,11 +36,16 @@ def make_judge(
     return second if options.sure is None else Cascade(RefusalJudge(), second, options.sure)
 
 
-def ask_chat(options: ChatOptions, replies: Path | None = None) -> ChatModel:
-    """A chat model that keeps its replies; in `replies`, a run's own file, its failures too."""
+def ask_chat(
+    options: ChatOptions, replies: Path | None = None, ask_again: bool = False
+) -> ChatModel:
+    """A chat model that keeps its replies; in `replies`, a run's own file, its failures too.
+
+    With `ask_again` what failed in that file is asked again.
+    """
     cache = options.cache or replies or _cache() / "replies.jsonl"
     ledger = replies is not None and options.cache is None
-    return ChatModel(options.model_copy(update={"cache": cache}), ledger)
+    return ChatModel(options.model_copy(update={"cache": cache}), ledger, ask_again)
 
 
 def cost(judge: Judge) -> dict[str, Any] | None:

@@ -9,9 +9,9 @@ from typing import Any, Protocol
 
 import yaml
 
+from cada.attacks.named import attempts_of
 from cada.attacks.types import NO_ATTACK, Attempt
 from cada.casebook.loader import load_casebook
-from cada.casebook.schema import Casebook
 from cada.config.judge import JudgeOptions
 from cada.config.recipe import Prompting
 from cada.config.sources import RequestSource
@@ -28,8 +28,7 @@ from cada.models.fingerprint import fingerprint
 from cada.models.load import load_policy
 from cada.pipelines.run_folder import read_config
 from cada.prompting.deliberation import FormatStyle
-from cada.requests.benchmarks import load_benchmark
-from cada.requests.sources import draw, load_sets
+from cada.requests.sources import load_sets
 from cada.requests.types import Request
 from cada.rollout.prompts import Prompter
 
@@ -44,8 +43,6 @@ class Evaluation:
     casebook: str
     prompting: Prompting
     max_tokens: int
-    benchmarks: tuple[str, ...] = ()
-    data: Path | None = None
     attacks: tuple[str, ...] = (NO_ATTACK,)
     where: dict[str, bool | int | str] = field(default_factory=dict)
     limit: int | None = None
@@ -58,9 +55,7 @@ class Evaluation:
         return asdict(self) | {
             "sources": [s.model_dump(mode="json") for s in self.sources],
             "modes": list(self.modes),
-            "benchmarks": list(self.benchmarks),
             "attacks": list(self.attacks),
-            "data": None if self.data is None else str(self.data),
             "prompting": self.prompting.model_dump(mode="json"),
             "weights": fingerprint(self.model),
             "judge": self.judge.model_dump(mode="json"),
@@ -98,10 +93,18 @@ def evaluate(job: Evaluation, out: Path | None, watcher: Watcher) -> Result:
         CadaError: bad input, or an `out` that holds another evaluation.
     """
     casebook = load_casebook(job.casebook)
-    sets = _sets(job, casebook)
+    limit = {"limit": job.limit} if job.limit else {}
+    sources = [s.model_copy(update=limit) for s in job.sources]
+    sets = load_sets(sources, casebook, job.where)
     if job.canary:
         load_pairs(job.canary)
     attempts = {name: _attempts(job, requests) for name, requests in sets.items()}
+    if not any(attempts.values()):
+        raise CadaError(
+            "attacks are put on harmful requests, and there is none",
+            where="--attack",
+            mend="Name a set with harmful requests, or add --attack none",
+        )
     asked = [request for requests in sets.values() for request in requests]
     check_judge(job.judge.kind, job.judge.harm_only, asked)
     if out is not None:
@@ -165,27 +168,29 @@ def evaluate_stored(
     return Result(rows, cost(made))
 
 
-def _sets(job: Evaluation, casebook: Casebook) -> dict[str, list[Request]]:
-    """Every set's requests under its name.
+def _attempts(job: Evaluation, requests: Sequence[Request]) -> list[Attempt]:
+    """The requests under every attack, in the attacks' order.
+
+    Attacks are put on harmful requests; harmless ones are asked as they are.
 
     Raises:
-        CadaError: one cannot be loaded, or two have the same name.
+        CadaError: there is no such attack, or its file is for other requests.
     """
-    limit = {"limit": job.limit} if job.limit else {}
-    sources = [s.model_copy(update=limit) for s in job.sources]
-    sets = load_sets(sources, casebook, job.where)
-    for name in job.benchmarks:
-        if name in sets:
+    style = FormatStyle(job.prompting.style)
+    harmful = [request for request in requests if request.harmful]
+    attempts: list[Attempt] = []
+    for attack in job.attacks:
+        asked = requests if attack == NO_ATTACK else harmful
+        made = attempts_of(attack, asked, style) if asked else []
+        both = {a.attack for a in made} & {a.attack for a in attempts}
+        if both:
             raise CadaError(
-                f"two sets are called {name!r}", where="--benchmark", mend="Rename the file"
+                f"two attacks are called {min(both)!r}",
+                where="--attack",
+                mend="Measure them one after the other, each with its own --out",
             )
-        sets[name] = draw(load_benchmark(name, job.data), job.limit, 0)
-    return sets
-
-
-def _attempts(job: Evaluation, requests: Sequence[Request]) -> list[Attempt]:
-    """The requests under every attack, in the attacks' order."""
-    return [Attempt.plain(request) for request in requests]
+        attempts += made
+    return attempts
 
 
 def _claim(out: Path, job: Evaluation) -> None:

@@ -46,17 +46,21 @@ def load_requests(
     _check_strays(source, where)
     if source.embedded:
         requests = _embedded(source)
+    elif source.benchmark is not None:
+        from cada.requests.benchmarks import load_benchmark  # which reads its file as a source
+
+        requests = load_benchmark(source.benchmark, Path(source.data) if source.data else None)
     else:
         table = _open(source)
         columns = _resolve(table, source)
         rows = _rows(table, list(columns.values()), where or {})
         requests = _Reader(table, source, columns, HazardLabels(casebook)).read(rows)
-    return draw(_of_kinds(requests, source), source.limit, source.seed)
+    return _limited(_of_kinds(requests, source), source)
 
 
 def load_texts(source: RequestSource) -> list[str]:
     """Only the texts of a source, whatever its labels; errors as `load_requests`."""
-    if source.embedded:
+    if source.embedded or source.benchmark is not None:
         return [request.text for request in load_requests(source)]
     table = _open(source)
     column = _resolve(table, source)["text"]
@@ -70,7 +74,7 @@ def load_sets(
     casebook: Casebook | None = None,
     where: Mapping[str, bool | int | str] | None = None,
 ) -> dict[str, list[Request]]:
-    """Each source's requests under its name; `where` filters all but the embedded set.
+    """Each source's requests under its name; `where` filters files and hub data sets.
 
     Raises:
         CadaError: two sources share a name, or one cannot be loaded.
@@ -84,27 +88,36 @@ def load_sets(
                 where="the sources to evaluate",
                 mend="Rename a file, or give each source a name in the recipe",
             )
-        sets[name] = load_requests(source, casebook, None if source.embedded else where)
+        own = source.path is not None or source.hub is not None
+        sets[name] = load_requests(source, casebook, where if own else None)
     return sets
 
 
 def source_name(source: RequestSource) -> str:
-    """What the requests' `source` says: the given name, or the file's stem, or the hub id."""
+    """What the requests' `source` says: the given name, the benchmark, the file's stem or the
+    hub id."""
     if source.embedded:
         return source.name or SOURCE
-    return source.name or (Path(source.path).stem if source.path else source.hub or "")
+    return (
+        source.name
+        or source.benchmark
+        or (Path(source.path).stem if source.path else source.hub or "")
+    )
 
 
 def _check_strays(source: RequestSource, where: Mapping[str, bool | int | str] | None) -> None:
     """A field that its kind of source cannot heed is a mistake, not to be passed over."""
-    kind, strays = "a file", ["subset", "split", "practice"]
+    kind, strays = "a file", ["subset", "split", "practice", "data"]
     if source.embedded:
-        kind, strays = "the embedded set", ["columns", "harmful", "hazard", "subset"]
+        kind, strays = "the embedded set", ["columns", "harmful", "hazard", "subset", "data"]
+    elif source.benchmark is not None:
+        kind = "a benchmark"
+        strays = ["columns", "harmful", "hazard", "subset", "split", "practice"]
     elif source.hub is not None:
-        kind, strays = "a hub data set", ["practice"]
+        kind, strays = "a hub data set", ["practice", "data"]
     plain = RequestSource(path="-")
     wrong = [name for name in strays if getattr(source, name) != getattr(plain, name)]
-    if source.embedded and where:
+    if (source.embedded or source.benchmark) and where:
         wrong.append("where")
     if wrong:
         raise CadaError(f"means nothing for {kind}", where=f"field {wrong[0]}", mend="Leave it out")
@@ -329,9 +342,8 @@ class _Reader:
         return f"{self.table.at(number)}, column {self.columns.get(field, field)}"
 
 
-def draw(requests: list[Request], limit: int | None, seed: int) -> list[Request]:
-    """So many requests, drawn by `seed`, in their order; all where there are no more."""
-    if limit is None or limit >= len(requests):
+def _limited(requests: list[Request], source: RequestSource) -> list[Request]:
+    if source.limit is None or source.limit >= len(requests):
         return requests
-    chosen = random.Random(seed).sample(range(len(requests)), limit)
+    chosen = random.Random(source.seed).sample(range(len(requests)), source.limit)
     return [requests[index] for index in sorted(chosen)]
