@@ -44,8 +44,8 @@ from cada.judging.refusal import RefusalJudge
 from cada.judging.verdict import Outcome, Verdict
 from cada.models.load import load_policy
 from cada.models.trained import save_prompting
-from cada.requests.benchmarks import load_benchmark
-from cada.requests.sources import draw
+from cada.requests.benchmarks import benchmark_source
+from cada.requests.sources import load_requests
 from cada.requests.types import Request
 from cada.rollout.prompts import Prompter
 from tests.evaluation.scripted import REQUESTS
@@ -76,7 +76,8 @@ def test_inspect_and_our_own_loop_give_the_same_samples_and_scores(
     )
     policy = load_policy(str(tiny_folder), device="cpu")
     target = LocalTarget(policy, Prompter(BOOK, Prompting(), policy.tokenizer))
-    asked = [Attempt.plain(r) for r in draw(load_benchmark("embedded"), 12, 0)]
+    source = benchmark_source("embedded").model_copy(update={"limit": 12})
+    asked = [Attempt.plain(r) for r in load_requests(source)]
     sets, judge = {"embedded": asked}, RefusalJudge()
     ours = measure(target, judge, sets, [mode], 12, tmp_path / "answers.jsonl", "before")
     assert log.samples is not None

@@ -34,8 +34,27 @@ GATE_FAILED = 3
 
 def evaluate_command(
     model: Annotated[
-        str | None, typer.Argument(help="Hub id, folder, .gguf or builtin:smollm2-135m.")
+        str | None,
+        typer.Argument(
+            help="Hub id, folder, .gguf or builtin:smollm2-135m; openai/NAME, over an API."
+        ),
     ] = None,
+    base_url: Annotated[
+        str | None,
+        typer.Option("--base-url", help="A server that speaks OpenAI's protocol and has MODEL."),
+    ] = None,
+    api: Annotated[
+        bool | None,
+        typer.Option(
+            "--api/--local",
+            help="MODEL is inspect_ai's name of a model behind an API, as anthropic/NAME. Default: "
+            "for openai/NAME and with --base-url.",
+        ),
+    ] = None,
+    prefill: Annotated[
+        Literal["refuse", "send", "continue_final_message"],
+        typer.Option(help="Over an API: what is done with text that begins the model's answer."),
+    ] = "refuse",
     benchmark: Annotated[list[str] | None, BENCHMARK] = None,
     data: Annotated[Path | None, DATA] = None,
     attack: Annotated[
@@ -151,6 +170,9 @@ def evaluate_command(
         job = Evaluation(
             model=model,
             sources=sources,
+            api=base_url is not None or (model.startswith("openai/") if api is None else api),
+            base_url=base_url,
+            prefill=prefill,
             attacks=tuple(dict.fromkeys(attack or ["none"])),
             where=conditions(where),
             modes=tuple(dict.fromkeys(map(str, mode or [RolloutMode.NONE, RolloutMode.CASES]))),

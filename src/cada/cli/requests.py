@@ -17,6 +17,7 @@ from cada.casebook.loader import load_casebook
 from cada.config.judge import parse_chat
 from cada.config.sources import Columns, RequestSource
 from cada.errors import CadaError
+from cada.requests.benchmarks import benchmark_source
 from cada.requests.build import (
     BEAVERTAILS,
     BEAVERTAILS_WHERE,
@@ -210,12 +211,7 @@ DATA = typer.Option("--data", help="Folder of benchmarks. Default: fetch the pub
 def benchmark_sources(names: list[str] | None, data: Path | None) -> list[RequestSource]:
     """The sources of the benchmarks named on the command line; `embedded` is its test split."""
     folder = None if data is None else str(data)
-    return [
-        RequestSource(embedded=True, split="test", practice=False)
-        if name == "embedded"
-        else RequestSource(benchmark=name, data=folder)
-        for name in dict.fromkeys(names or ())
-    ]
+    return [benchmark_source(name, folder) for name in dict.fromkeys(names or ())]
 
 
 def conditions(where: list[str] | None) -> dict[str, bool | int | str]:

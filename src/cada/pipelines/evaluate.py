@@ -12,15 +12,18 @@ import yaml
 from cada.attacks.named import attempts_of
 from cada.attacks.types import NO_ATTACK, Attempt
 from cada.casebook.loader import load_casebook
+from cada.casebook.schema import Casebook
 from cada.config.judge import JudgeOptions
 from cada.config.recipe import Prompting
 from cada.config.sources import RequestSource
 from cada.errors import CadaError
+from cada.evaluation.api import ApiOptions, Prefill, make_api_target
 from cada.evaluation.canary import canary_rows, load_pairs
 from cada.evaluation.local import LocalTarget
 from cada.evaluation.metrics import Row, tabulate
 from cada.evaluation.sets import measure
 from cada.evaluation.stored import judge_stored, read_stored
+from cada.evaluation.targets import Target
 from cada.files import held, write_json, write_text
 from cada.judging.make import cost, make_judge
 from cada.judging.verdict import check_judge
@@ -35,7 +38,11 @@ from cada.rollout.prompts import Prompter
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What to measure of which model: every set under every attack and every mode."""
+    """What to measure of which model: every set under every attack and every mode.
+
+    `api`: the model is behind an API, by inspect_ai's name or at `base_url`; `prefill` says what
+    is done there with attacks that begin the model's answer.
+    """
 
     model: str
     sources: list[RequestSource]
@@ -44,6 +51,9 @@ class Evaluation:
     prompting: Prompting
     max_tokens: int
     attacks: tuple[str, ...] = (NO_ATTACK,)
+    api: bool = False
+    base_url: str | None = None
+    prefill: Prefill = "refuse"
     where: dict[str, bool | int | str] = field(default_factory=dict)
     limit: int | None = None
     canary: str | None = None
@@ -57,7 +67,7 @@ class Evaluation:
             "modes": list(self.modes),
             "attacks": list(self.attacks),
             "prompting": self.prompting.model_dump(mode="json"),
-            "weights": fingerprint(self.model),
+            "weights": None if self.api else fingerprint(self.model),
             "judge": self.judge.model_dump(mode="json"),
         }
 
@@ -97,6 +107,10 @@ def evaluate(job: Evaluation, out: Path | None, watcher: Watcher) -> Result:
     sources = [s.model_copy(update=limit) for s in job.sources]
     sets = load_sets(sources, casebook, job.where)
     if job.canary:
+        if job.api:
+            raise CadaError(
+                "an API gives no losses", where="--canary", mend="Leave it out, or load the model"
+            )
         load_pairs(job.canary)
     attempts = {name: _attempts(job, requests) for name, requests in sets.items()}
     if not any(attempts.values()):
@@ -110,10 +124,7 @@ def evaluate(job: Evaluation, out: Path | None, watcher: Watcher) -> Result:
     if out is not None:
         _claim(out, job)
     judge = make_judge(job.judge, device=job.device)
-    watcher.stage(f"loading {job.model}")
-    policy = load_policy(job.model, device=job.device)
-    prompter = Prompter(casebook, job.prompting, policy.tokenizer, policy.system_role)
-    target = LocalTarget(policy, prompter)
+    target = _target(job, casebook, watcher)
     watcher.stage("answering")
     with ExitStack() as stack:
         place = out or Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -129,7 +140,8 @@ def evaluate(job: Evaluation, out: Path | None, watcher: Watcher) -> Result:
             watcher.measured,
         )
         rows = tabulate(answers, job.model, judge.name)
-        rows += canary_rows(policy, prompter, job.canary, job.model)
+        if isinstance(target, LocalTarget):
+            rows += canary_rows(target.policy, target.prompter, job.canary, job.model)
         result = Result(rows, cost(judge))
         if out is not None:
             write_json(out / "evaluation.json", result.as_dict())
@@ -166,6 +178,22 @@ def evaluate_stored(
     for model, answers in stored.answers.items():
         rows += tabulate(judge_stored(answers, made), model, made.name)
     return Result(rows, cost(made))
+
+
+def _target(job: Evaluation, casebook: Casebook, watcher: Watcher) -> Target:
+    """The model, loaded or behind its API.
+
+    Raises:
+        CadaError: it cannot be loaded or asked.
+    """
+    if job.api:
+        options = ApiOptions(prefill=job.prefill)
+        return make_api_target(job.model, job.base_url, casebook, job.prompting, options)
+    watcher.stage(f"loading {job.model}")
+    policy = load_policy(job.model, device=job.device)
+    return LocalTarget(
+        policy, Prompter(casebook, job.prompting, policy.tokenizer, policy.system_role)
+    )
 
 
 def _attempts(job: Evaluation, requests: Sequence[Request]) -> list[Attempt]:

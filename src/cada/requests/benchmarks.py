@@ -147,6 +147,13 @@ _HEX_PHI_CATEGORIES = {
 NAMES = (EMBEDDED, *BENCHMARKS, HEX_PHI)
 
 
+def benchmark_source(name: str, data: str | None = None) -> RequestSource:
+    """The source that stands for a benchmark's name; the embedded set's is its test split."""
+    if name == EMBEDDED:
+        return RequestSource(embedded=True, split="test", practice=False)
+    return RequestSource(benchmark=name, data=data)
+
+
 def load_benchmark(name: str, data: Path | None = None) -> list[Request]:
     """The requests of a benchmark, in its own order.
 

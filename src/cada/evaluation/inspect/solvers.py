@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 from inspect_ai.model import ChatMessageAssistant, get_model
 from inspect_ai.solver import Generate, Solver, solver
 
+from cada.attacks.named import attempts_of
 from cada.casebook.loader import load_casebook
 from cada.config.recipe import Prompting
 from cada.errors import CadaError
 from cada.evaluation.api import GO_ON, Prefill, to_messages
-from cada.evaluation.inspect.attacks import attempts_of
 from cada.evaluation.inspect.names import named, told_in_one_line
 from cada.evaluation.inspect.provider import is_ours
 from cada.evaluation.inspect.samples import attempt_of, request_of

@@ -6,15 +6,14 @@ the messages and the verdicts.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from inspect_ai import Task, task
 from inspect_ai.model import GenerateConfig
 
+from cada.attacks.named import attempts_of
 from cada.config.judge import parse_judge
 from cada.config.sources import Columns, RequestSource
 from cada.evaluation.api import Prefill
-from cada.evaluation.inspect.attacks import attempts_of
 from cada.evaluation.inspect.names import named, told_in_one_line
 from cada.evaluation.inspect.samples import to_sample
 from cada.evaluation.inspect.scorers import judged
@@ -22,9 +21,8 @@ from cada.evaluation.inspect.solvers import attack as attack_solver
 from cada.evaluation.inspect.solvers import check_mode, prompt, respond
 from cada.judging.verdict import check_judge
 from cada.prompting.deliberation import FormatStyle
-from cada.requests.benchmarks import NAMES, load_benchmark
-from cada.requests.sources import draw, load_requests, source_name
-from cada.requests.types import Request
+from cada.requests.benchmarks import NAMES, benchmark_source
+from cada.requests.sources import load_requests, source_name
 
 Words = str | Sequence[str]
 
@@ -56,7 +54,7 @@ def _benchmark(name: str) -> Callable[..., Task]:
     ) -> Task:
         how = _How(mode, attack, judge, casebook, classify, max_tokens, limit, prefill)
         with told_in_one_line():
-            return _task(load_benchmark(name, Path(data) if data else None), name, how)
+            return _task(benchmark_source(name, data), how)
 
     made: Callable[..., Task] = benchmark
     return made
@@ -84,24 +82,25 @@ def requests(
     how = _How(mode, attack, judge, casebook, classify, max_tokens, limit, prefill)
     with told_in_one_line():
         source = RequestSource(path=file, harmful=harmful, columns=Columns(text=text_column))
-        return _task(load_requests(source), source_name(source), how)
+        return _task(source, how)
 
 
-def _task(found: list[Request], benchmark: str, how: _How) -> Task:
+def _task(source: RequestSource, how: _How) -> Task:
     """The task that asks these requests.
 
     Raises:
-        CadaError: an unknown mode or attack, or a judge that cannot judge these requests.
+        CadaError: requests that cannot be loaded, an unknown mode or attack, or a judge that
+            cannot judge these requests.
     """
     # inspect_ai's command line makes a list of what has commas
     judge = how.judge if isinstance(how.judge, str) else ",".join(how.judge)
     options = parse_judge(judge)
-    asked = draw(found, how.limit, 0)
+    asked = load_requests(source.model_copy(update={"limit": how.limit}))
     check_mode(how.mode)
     check_judge(options.kind, options.harm_only, asked)
     attempts_of(how.attack, asked, FormatStyle.HEADINGS)  # so that a mistake is told at the start
     return Task(
-        dataset=[to_sample(request, benchmark) for request in asked],
+        dataset=[to_sample(request, source_name(source)) for request in asked],
         solver=[
             attack_solver(how.attack),
             prompt(how.mode, how.casebook, how.classify),
