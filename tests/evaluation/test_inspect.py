@@ -21,6 +21,7 @@ from inspect_ai._util.registry import registry_lookup
 from inspect_ai.log import EvalLog
 from inspect_ai.model import ChatMessageUser, GenerateConfig, get_model
 
+from cada.attacks.named import attempts_of
 from cada.attacks.types import Attempt
 from cada.casebook.loader import load_casebook
 from cada.config.recipe import Prompting
@@ -46,22 +47,13 @@ from cada.models.load import load_policy
 from cada.models.trained import save_prompting
 from cada.requests.benchmarks import benchmark_source
 from cada.requests.sources import load_requests
-from cada.requests.types import Request, Turn
+from cada.requests.types import Request
 from cada.rollout.prompts import Prompter
 from tests.evaluation.scripted import REQUESTS
 from tests.judging.chat_server import ChatServer
 
 ROOT = Path(__file__).parents[2]
 BOOK = load_casebook("default")
-MORE = Request(
-    "m1",
-    "And of a bank?",
-    False,
-    "privacy",
-    "test",
-    "You are a pirate.",
-    (Turn("user", "Hello"), Turn("assistant", "Hi.")),
-)
 
 
 def run(task: Task, model: Any, folder: Path) -> EvalLog:
@@ -74,19 +66,23 @@ def by_id(answers: Sequence[Answer]) -> list[Answer]:
     return sorted(answers, key=lambda a: a.request_id)
 
 
-@pytest.mark.parametrize("mode", ["none", "cases"])
+@pytest.mark.parametrize(
+    ("mode", "attack"),
+    [("none", "none"), ("cases", "none"), ("none", "rot13"), ("none", "borrowed_analysis")],
+)
 def test_inspect_and_our_own_loop_give_the_same_samples_and_scores(
-    tiny_folder: Path, tmp_path: Path, mode: str
+    tiny_folder: Path, tmp_path: Path, mode: str, attack: str
 ) -> None:
     model = f"cada/{tiny_folder}"
-    arguments = {"limit": 12, "max_tokens": 12, "mode": mode}
+    arguments = {"limit": 12, "max_tokens": 12, "mode": mode, "attack": attack}
     (log,) = inspect_eval(
         "cada/embedded", model=model, task_args=arguments, display="none", log_dir=str(tmp_path)
     )
     policy = load_policy(str(tiny_folder), device="cpu")
     target = LocalTarget(policy, Prompter(BOOK, Prompting(), policy.tokenizer))
     source = benchmark_source("embedded").model_copy(update={"limit": 12})
-    asked = [Attempt.plain(r) for r in load_requests(source)]
+    drawn = load_requests(source)
+    asked = attempts_of(attack, [r for r in drawn if attack == "none" or r.harmful])
     sets, judge = {"embedded": asked}, RefusalJudge()
     ours = measure(target, judge, sets, [mode], 12, tmp_path / "answers.jsonl", "before")
     assert log.samples is not None
@@ -94,7 +90,9 @@ def test_inspect_and_our_own_loop_give_the_same_samples_and_scores(
     assert by_id(answers_of(log)) == by_id(ours)
     assert log.results is not None
     found = {name: m.value for name, m in log.results.scores[0].metrics.items()}
-    for row in tabulate(ours, "", judge.name):
+    whole = [row for row in tabulate(ours, "", judge.name) if row.hazard is None]
+    assert len(whole) >= 3
+    for row in whole:
         assert found[row.metric] == row.value
         assert (found[f"{row.metric}_low"], found[f"{row.metric}_high"]) == (
             row.ci_low,
@@ -103,24 +101,25 @@ def test_inspect_and_our_own_loop_give_the_same_samples_and_scores(
         assert found[f"{row.metric}_n"] == row.n
 
 
-def test_a_trained_model_is_prompted_as_in_its_training(tiny_folder: Path, tmp_path: Path) -> None:
-    folder = shutil.copytree(tiny_folder, tmp_path / "model")
-    save_prompting(folder, Prompting(style="think_tags", cases=1, verdict=True))
-    task = Task(
-        dataset=[to_sample(MORE, "set")],
-        solver=[prompt("cases"), respond()],
-        scorer=judged(),
-        config=GenerateConfig(max_tokens=2, temperature=0.0),
-    )
-    log = run(task, f"cada/{folder}", tmp_path / "logs")
+def test_a_trained_model_is_prompted_as_in_its_training(
+    tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(tiny_folder, tmp_path / "model")
+    save_prompting(tmp_path / "model", Prompting(style="think_tags", cases=1, verdict=True))
+    row = {"id": "m1", "text": "And of a bank?", "hazard": "privacy", "harmful": "no"}
+    talk = [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Hi."}]
+    more = {"system": "You are a pirate.", "history": talk}
+    (tmp_path / "asked.jsonl").write_text(json.dumps(row | more), encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    log = run(requests("asked.jsonl", mode="cases", max_tokens=2), "cada/model", tmp_path)
     assert log.samples is not None
-    texts = [m.text for m in log.samples[0].messages]
-    assert "<think>" in texts[0]
-    assert [m.role for m in log.samples[0].messages] == [
-        "system",
-        *["user", "assistant"] * 3,
-    ]
-    assert "pirate" in texts[0]
+    messages = log.samples[0].messages
+    assert [m.role for m in messages] == ["system", *["user", "assistant"] * 3]
+    assert "<think>" in messages[0].text
+    assert "pirate" in messages[0].text
+    assert "<think>" in messages[2].text
+    assert [m.text for m in messages[3:6]] == ["Hello", "Hi.", "And of a bank?"]
+    assert answers_of(log)[0].kind == "lookalike"
 
 
 def served(folder: Path, answer: Any, **arguments: Any) -> tuple[EvalLog, ChatServer]:
@@ -274,6 +273,7 @@ def test_a_batch_that_fails_fails_its_caller_and_the_others_go_on() -> None:
     [
         ({"mode": "deep"}, "no prompt mode 'deep'"),
         ({"attack": "nosuch"}, "no attack 'nosuch'"),
+        ({"attack": "rot13"}, "there is none"),
         ({"judge": "nosuch"}, "kind"),
         ({"judge": "harm"}, "harmless"),
         ({"file": "nosuch.csv"}, "nosuch.csv"),

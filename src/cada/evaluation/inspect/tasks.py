@@ -11,8 +11,10 @@ from inspect_ai import Task, task
 from inspect_ai.model import GenerateConfig
 
 from cada.attacks.named import attempts_of
+from cada.attacks.types import NO_ATTACK
 from cada.config.judge import parse_judge
 from cada.config.sources import Columns, RequestSource
+from cada.errors import CadaError
 from cada.evaluation.api import Prefill
 from cada.evaluation.inspect.names import named, told_in_one_line
 from cada.evaluation.inspect.samples import to_sample
@@ -96,9 +98,17 @@ def _task(source: RequestSource, how: _How) -> Task:
     judge = how.judge if isinstance(how.judge, str) else ",".join(how.judge)
     options = parse_judge(judge)
     asked = load_requests(source.model_copy(update={"limit": how.limit}))
+    if how.attack != NO_ATTACK:  # attacks are put on harmful requests alone
+        asked = [request for request in asked if request.harmful]
     check_mode(how.mode)
     check_judge(options.kind, options.harm_only, asked)
     attempts_of(how.attack, asked, FormatStyle.HEADINGS)  # so that a mistake is told at the start
+    if not asked:
+        raise CadaError(
+            "attacks are put on harmful requests, and there is none",
+            where="attack",
+            mend="Name a set with harmful requests, or leave the attack out",
+        )
     return Task(
         dataset=[to_sample(request, source_name(source)) for request in asked],
         solver=[
