@@ -10,7 +10,7 @@ from rich.console import Console
 from typer.exceptions import TyperException
 
 from cada import __version__
-from cada.cli import align, casebook, chat, evaluate, judge, requests
+from cada.cli import align, casebook, chat, evaluate, judge, requests, utility
 from cada.errors import CadaError
 
 # typer ends an interrupted command with this code instead of raising.
@@ -25,6 +25,7 @@ app = typer.Typer(
 )
 app.command("align")(align.align_command)
 app.command("evaluate")(evaluate.evaluate_command)
+app.command("utility")(utility.utility_command)
 app.command("judge")(judge.judge_command)
 app.command("chat")(chat.chat_command)
 app.add_typer(casebook.app, name="casebook")
