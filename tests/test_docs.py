@@ -14,7 +14,7 @@ from cada.config.load import load_recipe
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-NEEDS_A_MODEL = ("evaluate", "chat")
+NEEDS_A_MODEL = ("evaluate", "chat", "utility")
 
 
 def commands() -> list[list[str]]:
