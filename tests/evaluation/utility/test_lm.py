@@ -116,7 +116,7 @@ def test_what_is_known_is_not_asked_again(
     with pytest.raises(IndexError):  # the third piece has no line left, as if killed there
         wrap(policy, Says(*"1234"), responses=Responses(file)).generate_until(requests)
     with file.open("a", encoding="utf-8") as handle:
-        handle.write('{"request": "cut o')
+        handle.write('[{"request": "cut o')
     engine = Says("5")
     assert wrap(policy, engine, responses=Responses(file)).generate_until(requests) == list("12345")
     assert len(engine.calls) == 1
@@ -129,7 +129,7 @@ def test_choices_are_scored_once(policy: Policy, tmp_path: Path) -> None:
     pairs = [("A letter: ", "A"), ("A letter: ", "B"), ("Which one? ", "A"), ("", "A letter")]
     first = wrap(policy, responses=Responses(file)).loglikelihood(choose(*pairs))
     lines = file.read_text(encoding="utf-8")
-    assert len(lines.splitlines()) == len(pairs)
+    assert [len(json.loads(line)) for line in lines.splitlines()] == [len(pairs)]
     again = wrap(policy, responses=Responses(file)).loglikelihood(choose(*pairs))
     assert again == first
     assert file.read_text(encoding="utf-8") == lines
@@ -180,16 +180,18 @@ def test_a_template_without_a_system_role(policy: Policy, monkeypatch: pytest.Mo
         lm.apply_chat_template([user])
 
 
-@pytest.mark.parametrize("line", [{"text": "x"}, {"request": "k", "other": 1}, [1]])
+@pytest.mark.parametrize(
+    "line", [4, [1], {"text": "x"}, [{"text": "x"}], [{"request": "k", "other": 1}]]
+)
 def test_a_file_that_holds_no_responses(tmp_path: Path, line: Any) -> None:
     file = tmp_path / "responses.jsonl"
     file.write_text(json.dumps(line) + "\n", encoding="utf-8")
-    with pytest.raises(CadaError, match="no response as this version writes it"):
+    with pytest.raises(CadaError, match="holds no responses as this version writes"):
         Responses(file)
 
 
 def test_responses_are_told_apart_by_their_request() -> None:
     kept = Responses()
-    kept.add(("a", {"x": 1}), Response(text="1"))
+    kept.add([(("a", {"x": 1}), Response(text="1"))])
     assert kept.get(("a", {"x": 1})) == Response(text="1")
     assert kept.get(("a", {"x": 2})) is None

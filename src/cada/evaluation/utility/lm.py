@@ -126,8 +126,10 @@ class PolicyLM(TemplateLM):  # type: ignore[misc]
         done = len(asked) - len(missing)
         for at, piece in self._pieces(prompts):
             groups = self.engine.generate(piece, 1, self.sampling, seed=0)
-            for i, (rollout,) in zip(missing[at:], groups, strict=False):
-                self.responses.add(asked[i], Response(rollout.text, rollout.finish_reason))
+            self.responses.add(
+                (asked[i], Response(rollout.text, rollout.finish_reason))
+                for i, (rollout,) in zip(missing[at : at + len(piece)], groups, strict=True)
+            )
             done += len(piece)
             self._tell(done, len(asked))
         return [self._final(request.args) for request in requests]
@@ -146,8 +148,10 @@ class PolicyLM(TemplateLM):  # type: ignore[misc]
         for _, group in groupby(missing, key=lambda i: requests[i].task_name):
             piece = list(group)
             found = super().loglikelihood([requests[i] for i in piece], disable_tqdm=True)
-            for i, (logprob, greedy) in zip(piece, found, strict=True):
-                self.responses.add(asked[i], Response(logprob=logprob, greedy=greedy))
+            self.responses.add(
+                (asked[i], Response(logprob=logprob, greedy=greedy))
+                for i, (logprob, greedy) in zip(piece, found, strict=True)
+            )
             done += len(piece)
             self._tell(done, len(asked))
         return [(r.logprob, r.greedy) for r in map(self._known, asked)]  # type: ignore[misc]

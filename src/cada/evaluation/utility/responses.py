@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -35,13 +36,14 @@ class Responses:
         if file is None:
             return
         drop_partial_line(file)
-        for row in read_json_lines(file):
+        for piece in read_json_lines(file):
             try:
-                key = row.pop("request")
-                self._known[key] = Response(**row)
+                for row in piece:
+                    key = row.pop("request")
+                    self._known[key] = Response(**row)
             except (AttributeError, KeyError, TypeError) as error:
                 raise CadaError(
-                    "the file cannot be used: a line is no response as this version writes it",
+                    "the file cannot be used: a line holds no responses as this version writes it",
                     where=str(file),
                     mend="Measure again, elsewhere",
                 ) from error
@@ -50,12 +52,13 @@ class Responses:
         """The response to a request with these arguments, if there is one."""
         return self._known.get(_key(arguments))
 
-    def add(self, arguments: Any, response: Response) -> None:
-        """Keep a response."""
-        key = _key(arguments)
-        self._known[key] = response
+    def add(self, piece: Iterable[tuple[Any, Response]]) -> None:
+        """Keep responses with the arguments of their requests; on the disk they are one line."""
+        keyed = {_key(arguments): response for arguments, response in piece}
+        self._known.update(keyed)
         if self.file is not None:
-            append_json_line(self.file, {"request": key, **asdict(response)})
+            rows = [{"request": key, **asdict(response)} for key, response in keyed.items()]
+            append_json_line(self.file, rows)
 
 
 def _key(arguments: Any) -> str:
