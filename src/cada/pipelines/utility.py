@@ -66,7 +66,6 @@ def utility(job: Utility, out: Path | None, watcher: Watcher) -> Result:
         claim(out, plain, "a measurement of utility")
     watcher.stage(f"loading {job.model}")
     policy = load_policy(job.model, device=job.device)
-    watcher.stage("answering")
     rows: list[Row] = []
     subtasks: list[dict[str, Any]] = []
     with ExitStack() as stack:
@@ -74,6 +73,7 @@ def utility(job: Utility, out: Path | None, watcher: Watcher) -> Result:
         stack.enter_context(held(place))
         responses = Responses(place / "responses.jsonl")
         for name in job.benchmarks:
+            watcher.stage(f"answering {name}")
             items = measure(
                 policy,
                 tasks[name],
