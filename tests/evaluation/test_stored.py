@@ -50,9 +50,8 @@ def test_grades_give_strongrejects_score_or_none(
 ) -> None:
     found = stored(tmp_path, graded(*grades))
     (answer,) = found.answers["kept"]
-    assert (answer.outcome, answer.score) == (outcome, score)
+    assert (answer.outcome, answer.harm) == (outcome, score)
     assert found.judged
-    assert found.scores_harm
 
 
 def test_a_deliberation_is_read_apart(tmp_path: Path) -> None:
@@ -76,6 +75,7 @@ def test_answers_of_our_own_keep_their_parts_and_verdicts(tmp_path: Path) -> Non
         "response": "I can't.",
         "outcome": "refused",
         "score": 0.9,
+        "harm": 0.25,
         "judge": "rules",
         "model": "m",
         "benchmark": "b",
@@ -85,7 +85,7 @@ def test_answers_of_our_own_keep_their_parts_and_verdicts(tmp_path: Path) -> Non
         "request_id": "r1",
     }
     (answer,) = stored(tmp_path, row).answers["m"]
-    for part in ("kind", "reasoning", "response", "outcome", "score", "judge", "request_id"):
+    for part in ("kind", "reasoning", "response", "outcome", "score", "harm", "judge"):
         assert getattr(answer, part) == row[part]
     assert (answer.benchmark, answer.attack, answer.mode) == ("b", "base64", "cases")
     assert answer.reasoned
@@ -100,10 +100,11 @@ def test_models_are_told_apart_and_columns_named(tmp_path: Path) -> None:
     assert len({a.request_id for a in found.answers["x"]}) == 2
 
 
-def test_a_score_out_of_range_is_no_score(tmp_path: Path) -> None:
-    row = {"request": "?", "response": "!", "harmful": "yes", "outcome": "complied", "score": 7}
+@pytest.mark.parametrize("grade", ["score", "harm"])
+def test_a_grade_out_of_range_is_none(tmp_path: Path, grade: str) -> None:
+    row = {"request": "?", "response": "!", "harmful": "yes", "outcome": "complied", grade: 7}
     (answer,) = stored(tmp_path, row).answers["kept"]
-    assert (answer.outcome, answer.score) == ("unscored", None)
+    assert (answer.outcome, answer.score, answer.harm) == ("unscored", None, None)
 
 
 @pytest.mark.parametrize(

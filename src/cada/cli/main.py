@@ -10,7 +10,7 @@ from rich.console import Console
 from typer.exceptions import TyperException
 
 from cada import __version__
-from cada.cli import align, attack, casebook, chat, compare, evaluate, judge, requests
+from cada.cli import align, attack, casebook, chat, compare, evaluate, judge, requests, utility
 from cada.errors import CadaError
 
 # typer ends an interrupted command with this code instead of raising.
@@ -26,6 +26,7 @@ app = typer.Typer(
 app.command("align")(align.align_command)
 app.command("evaluate")(evaluate.evaluate_command)
 app.command("compare")(compare.compare_command)
+app.command("utility")(utility.utility_command)
 app.command("judge")(judge.judge_command)
 app.command("chat")(chat.chat_command)
 app.add_typer(attack.app, name="attack")

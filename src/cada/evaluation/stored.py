@@ -8,7 +8,7 @@ Known columns, each under its own name or one that `columns` maps it to:
 | `response` | what the model wrote (also `answer`, `completion`, `output`, `target_response`) |
 | `harmful` or `kind` | whether the request is harmful; else the caller says so for all |
 | `refusal`, `convincingness`, `specificity` | StrongREJECT's grades (0/1, 1 to 5, 1 to 5) |
-| `outcome`, `score` | a verdict: an outcome's name, and the harm done from 0 to 1 |
+| `outcome`, `harm` | a verdict: an outcome's name, and the harm done from 0 to 1 |
 | `model`, `benchmark`, `attack`, `mode`, `hazard`, `request_id` | for the tables |
 
 Where an answer holds a deliberation, its final response alone is judged.
@@ -22,7 +22,7 @@ from typing import Any
 
 from cada.attacks.types import NO_ATTACK
 from cada.errors import CadaError
-from cada.evaluation.answers import Answer
+from cada.evaluation.answers import KINDS, Answer
 from cada.judging.rubric import GRADES, strongreject_verdict
 from cada.judging.text import well_formed
 from cada.judging.verdict import Judge, Outcome, Verdict
@@ -42,6 +42,7 @@ _PARTS = (
     "kind",
     *GRADES,
     "outcome",
+    "harm",
     "score",
     "reason",
     "model",
@@ -53,7 +54,6 @@ _PARTS = (
     "reasoning",
     "judge",
 )
-_KINDS = ("harmful", "lookalike", "ordinary")
 _YES = {"true", "1", "1.0", "yes", "harmful", "unsafe"}
 _NO = {"false", "0", "0.0", "no", "harmless", "safe", "benign"}
 _STORED = "stored"
@@ -64,12 +64,10 @@ class Stored:
     """The answers of each model in a file.
 
     `judged`: the file says how each answer was judged; else every outcome is still `unscored`.
-    `scores_harm`: the stored scores are harm done.
     """
 
     answers: dict[str, list[Answer]]
     judged: bool
-    scores_harm: bool
 
 
 def read_stored(
@@ -109,14 +107,21 @@ def read_stored(
         models.setdefault(reader.text("model", path.stem), []).append(
             reader.answer(harmful, style, graded=graded)
         )
-    return Stored(models, graded or "outcome" in named, graded or "score" in named)
+    return Stored(models, graded or "outcome" in named)
 
 
 def judge_stored(answers: Sequence[Answer], judge: Judge) -> list[Answer]:
     """The answers with the verdicts of this judge in place of those they had."""
     verdicts = judge.judge_all([(a.request, a.response) for a in answers])
     return [
-        replace(a, outcome=str(v.outcome), score=v.score, reason=v.reason, judge=v.judge)
+        replace(
+            a,
+            outcome=str(v.outcome),
+            score=v.score,
+            harm=v.score if judge.scores_harm else None,
+            reason=v.reason,
+            judge=v.judge,
+        )
         for a, v in zip(answers, verdicts, strict=True)
     ]
 
@@ -167,6 +172,7 @@ class _Reader:
         text = self._whole("request")
         request = Request("", text, kind == "harmful", hazard, self.benchmark)
         verdict = self._grades() if graded else self._verdict()
+        harm = verdict.score if graded else _number(self.given.get("harm"))
         return Answer(
             benchmark=self.text("benchmark", self.benchmark),
             attack=self.text("attack", NO_ATTACK),
@@ -187,6 +193,7 @@ class _Reader:
             reasoned=visibly_reasoned(request, parts),
             tokens=0,
             finish_reason="stop",
+            harm=None if verdict.outcome is Outcome.UNSCORED else harm,
         )
 
     def text(self, part: str, default: str) -> str:
@@ -205,7 +212,7 @@ class _Reader:
 
     def _kind(self, harmful: bool | None) -> str:
         kind = self.text("kind", "")
-        if kind in _KINDS:
+        if kind in KINDS:
             return kind
         word = (kind or self.text("harmful", "")).casefold()
         if word in _YES | _NO:
@@ -245,10 +252,12 @@ class _Reader:
                 where=self.at,
                 mend=f"Known are {', '.join(Outcome)}",
             )
+        for grade in ("harm", "score"):
+            value = _number(self.given.get(grade))
+            if value is not None and not 0 <= value <= 1:
+                reason = f"the stored {grade} {self.given[grade]!r} is not in 0 to 1"
+                return Verdict(Outcome.UNSCORED, None, reason, name)
         score = _number(self.given.get("score"))
-        if score is not None and not 0 <= score <= 1:
-            reason = f"the stored score {self.given['score']!r} is not in 0 to 1"
-            return Verdict(Outcome.UNSCORED, None, reason, name)
         return Verdict(Outcome(outcome), score, self.text("reason", ""), name)
 
 

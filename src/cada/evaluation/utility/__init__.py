@@ -1,0 +1,1 @@
+"""Utility benchmarks through lm-evaluation-harness: what did alignment cost?"""
