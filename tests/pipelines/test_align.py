@@ -194,7 +194,7 @@ def test_evaluate_goes_on_and_writes_the_same_rows(
     assert cada(*other).returncode == 0
     weights = load_file(model / "model.safetensors")
     save_file({n: w * 1.01 for n, w in weights.items()}, model / "model.safetensors")
-    assert "holds another evaluation (it differs in weights)" in one_line(cada(*other))
+    assert "holds another measurement (it differs in weights)" in one_line(cada(*other))
 
 
 @pytest.mark.parametrize(

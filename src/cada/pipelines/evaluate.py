@@ -7,8 +7,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-import yaml
-
 from cada.attacks.named import attempts_of
 from cada.attacks.types import NO_ATTACK, Attempt
 from cada.casebook.loader import load_casebook
@@ -24,12 +22,12 @@ from cada.evaluation.metrics import Row, tabulate
 from cada.evaluation.sets import measure
 from cada.evaluation.stored import judge_stored, read_stored
 from cada.evaluation.targets import Target
-from cada.files import held, write_json, write_text
+from cada.files import held, write_json
 from cada.judging.make import cost, make_judge
 from cada.judging.verdict import check_judge
 from cada.models.fingerprint import fingerprint
 from cada.models.load import load_policy
-from cada.pipelines.run_folder import read_config
+from cada.pipelines.claim import claim
 from cada.prompting.deliberation import FormatStyle
 from cada.requests.sources import load_sets
 from cada.requests.types import Request
@@ -122,7 +120,7 @@ def evaluate(job: Evaluation, out: Path | None, watcher: Watcher) -> Result:
     asked = [request for requests in sets.values() for request in requests]
     check_judge(job.judge.kind, job.judge.harm_only, asked)
     if out is not None:
-        _claim(out, job)
+        claim(out, job.as_dict(), "an evaluation")
     judge = make_judge(job.judge, device=job.device)
     target = _target(job, casebook, watcher)
     watcher.stage("answering")
@@ -219,28 +217,3 @@ def _attempts(job: Evaluation, requests: Sequence[Request]) -> list[Attempt]:
             )
         attempts += made
     return attempts
-
-
-def _claim(out: Path, job: Evaluation) -> None:
-    """Make `out` this evaluation's, or see that it is.
-
-    Raises:
-        CadaError: it holds another evaluation, or something else.
-    """
-    config = out / "config.yaml"
-    plain = job.as_dict()
-    if config.exists():
-        there = read_config(config)
-        if there == plain:
-            return
-        differing = [k for k in plain if there.get(k) != plain[k]]
-        raise CadaError(
-            f"the folder holds another evaluation (it differs in {', '.join(differing[:3])})",
-            where=str(out),
-            mend="Choose another --out",
-        )
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise CadaError(
-            "the output exists and is no evaluation", where=str(out), mend="Choose another --out"
-        )
-    write_text(config, yaml.safe_dump(plain, sort_keys=False, allow_unicode=True))
