@@ -91,6 +91,27 @@ def test_answers_of_our_own_keep_their_parts_and_verdicts(tmp_path: Path) -> Non
     assert answer.reasoned
 
 
+def test_a_failure_that_was_asked_again_counts_once(tmp_path: Path) -> None:
+    def row(identity: str, finish: str, outcome: str) -> dict[str, Any]:
+        told = {"request_id": identity, "finish_reason": finish, "outcome": outcome}
+        return {"request": "?", "response": "!", "harmful": True, **told}
+
+    found = stored(
+        tmp_path,
+        row("a", "error", "unscored"),
+        row("b", "error", "unscored"),
+        row("c", "stop", "refused"),
+        row("c", "stop", "complied"),
+        row("a", "stop", "refused"),
+    )
+    assert [(a.request_id, a.outcome) for a in found.answers["kept"]] == [
+        ("b", "unscored"),
+        ("c", "refused"),
+        ("c", "complied"),
+        ("a", "refused"),
+    ]
+
+
 def test_models_are_told_apart_and_columns_named(tmp_path: Path) -> None:
     rows = [{"q": "Name a river.", "a": "The Rhine.", "by": by} for by in ("x", "y", "x")]
     named = {"request": "q", "response": "a", "model": "by"}

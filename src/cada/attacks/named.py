@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from cada.attacks import pair, static
-from cada.attacks.file import read_attack_file
+from cada.attacks.file import AttackFile, read_attack_file
 from cada.attacks.pap import TECHNIQUES
 from cada.attacks.static import OFFLINE
 from cada.attacks.suffix import suffixed
@@ -73,7 +74,7 @@ def attempts_of(
     if attack in OFFLINE:
         return static.attempts(attack, requests, style)
     if attack.endswith(".jsonl") or Path(attack).is_file():
-        return read_attack_file(Path(attack)).apply(requests)
+        return _read_once(Path(attack)).apply(requests)
     if attack in WITH_ATTACKER:
         raise CadaError(
             f"{attack} needs an attacker model, and its prompts are made beforehand",
@@ -81,6 +82,20 @@ def attempts_of(
             mend=f"Make them with `cada attack build {attack} …` and give the file",
         )
     raise unknown(attack)
+
+
+def _read_once(path: Path) -> AttackFile:
+    """The file, read again only when it has changed: inspect_ai asks for one request at a time."""
+    try:
+        stat = path.stat()
+    except OSError:
+        return read_attack_file(path)  # which says what is wrong
+    return _read(path, stat.st_mtime_ns, stat.st_size)
+
+
+@lru_cache(maxsize=4)
+def _read(path: Path, changed: int, size: int) -> AttackFile:
+    return read_attack_file(path)
 
 
 def unknown(attack: str) -> CadaError:

@@ -53,6 +53,7 @@ _PARTS = (
     "request_id",
     "reasoning",
     "judge",
+    "finish_reason",
 )
 _YES = {"true", "1", "1.0", "yes", "harmful", "unsafe"}
 _NO = {"false", "0", "0.0", "no", "harmless", "safe", "benign"}
@@ -107,7 +108,8 @@ def read_stored(
         models.setdefault(reader.text("model", path.stem), []).append(
             reader.answer(harmful, style, graded=graded)
         )
-    return Stored(models, graded or "outcome" in named)
+    kept = {model: _asked_again(answers) for model, answers in models.items()}
+    return Stored(kept, graded or "outcome" in named)
 
 
 def judge_stored(answers: Sequence[Answer], judge: Judge) -> list[Answer]:
@@ -124,6 +126,16 @@ def judge_stored(answers: Sequence[Answer], judge: Judge) -> list[Answer]:
         )
         for a, v in zip(answers, verdicts, strict=True)
     ]
+
+
+def _asked_again(answers: Sequence[Answer]) -> list[Answer]:
+    """Without the failures that were asked for once more: an evaluation writes both."""
+    last = {_key(a): place for place, a in enumerate(answers)}
+    return [a for i, a in enumerate(answers) if a.finish_reason != "error" or last[_key(a)] == i]
+
+
+def _key(a: Answer) -> tuple[str, str, str, str, str]:
+    return a.benchmark, a.attack, a.mode, a.request_id, a.request
 
 
 def _columns(table: Table, given: Mapping[str, str]) -> dict[str, str]:
@@ -192,7 +204,7 @@ class _Reader:
             judge=verdict.judge,
             reasoned=visibly_reasoned(request, parts),
             tokens=0,
-            finish_reason="stop",
+            finish_reason=self.text("finish_reason", "stop"),
             harm=None if verdict.outcome is Outcome.UNSCORED else harm,
         )
 
