@@ -201,25 +201,24 @@ def evaluate_command(
 
 
 def _show(console: Console, rows: "list[Row]") -> None:
-    """The table, a line a metric; hazards have lines of their own in evaluation.json alone."""
-    attacked = any(row.attack != "none" for row in rows)
+    """A block for each set, attack and mode; hazards have rows in evaluation.json alone."""
     several = len({row.model for row in rows}) > 1
     table = Table(box=box.SIMPLE)
-    if several:
-        table.add_column("model", overflow="fold")
-    table.add_column("benchmark", overflow="fold", min_width=12)
-    if attacked:
-        table.add_column("attack", overflow="fold", min_width=8)
-    for name in ("mode", "metric"):
-        table.add_column(name, no_wrap=True)
+    table.add_column("", no_wrap=True)
     for name in ("value", "95 %", "n", "unscored"):
         table.add_column(name, justify="right", no_wrap=True)
+    above = ""
     for r in rows:
         if r.hazard is not None:
             continue
+        place = [r.benchmark, f"mode {r.mode}", *([r.attack] if r.attack != "none" else [])]
+        title = ", ".join([r.model, *place] if several else place)
+        if title != above:
+            if above:
+                table.add_section()
+            table.add_row(f"[bold]{escape(title)}[/]")
+            above = title
         value = "–" if r.value is None else f"{r.value:.3f}"
         interval = "–" if r.ci_low is None else f"{r.ci_low:.2f}–{r.ci_high:.2f}"
-        cells = [r.model] * several + [r.benchmark] + [r.attack] * attacked
-        cells += [r.mode, r.metric, value, interval, str(r.n), str(r.n_unscored)]
-        table.add_row(*(escape(cell) for cell in cells))
+        table.add_row(f"  {r.metric}", value, interval, str(r.n), str(r.n_unscored))
     console.print(table)

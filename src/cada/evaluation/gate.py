@@ -80,7 +80,12 @@ class Finding:
     def __str__(self) -> str:
         row = self.row
         place = ", ".join(
-            [row.benchmark, f"mode {row.mode}", *([row.attack] if row.attack != "none" else [])]
+            [
+                row.model,
+                row.benchmark,
+                f"mode {row.mode}",
+                *([row.attack] if row.attack != "none" else []),
+            ]
         )
         told = "nothing was scored"
         if row.value is not None and row.ci_low is not None and row.ci_high is not None:

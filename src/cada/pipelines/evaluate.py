@@ -1,4 +1,7 @@
-"""`cada evaluate`: measure one model, going on where a killed run stopped."""
+"""`cada evaluate`: measure one model, going on where a killed run stopped.
+
+What needs torch is imported where a model is loaded: an API and stored answers do without.
+"""
 
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -16,8 +19,6 @@ from cada.config.recipe import Prompting
 from cada.config.sources import RequestSource
 from cada.errors import CadaError
 from cada.evaluation.api import ApiOptions, Prefill, make_api_target
-from cada.evaluation.canary import canary_rows, load_pairs
-from cada.evaluation.local import LocalTarget
 from cada.evaluation.metrics import Row, tabulate
 from cada.evaluation.sets import measure
 from cada.evaluation.stored import judge_stored, read_stored
@@ -26,12 +27,10 @@ from cada.files import held, write_json
 from cada.judging.make import cost, make_judge
 from cada.judging.verdict import check_judge
 from cada.models.fingerprint import fingerprint
-from cada.models.load import load_policy
 from cada.pipelines.claim import claim
 from cada.prompting.deliberation import FormatStyle
 from cada.requests.sources import load_sets
 from cada.requests.types import Request
-from cada.rollout.prompts import Prompter
 
 
 @dataclass(frozen=True)
@@ -109,6 +108,8 @@ def evaluate(job: Evaluation, out: Path | None, watcher: Watcher) -> Result:
             raise CadaError(
                 "an API gives no losses", where="--canary", mend="Leave it out, or load the model"
             )
+        from cada.evaluation.canary import load_pairs
+
         load_pairs(job.canary)
     attempts = {name: _attempts(job, requests) for name, requests in sets.items()}
     if not any(attempts.values()):
@@ -138,8 +139,7 @@ def evaluate(job: Evaluation, out: Path | None, watcher: Watcher) -> Result:
             watcher.measured,
         )
         rows = tabulate(answers, job.model, judge.name)
-        if isinstance(target, LocalTarget):
-            rows += canary_rows(target.policy, target.prompter, job.canary, job.model)
+        rows += _canary(job, target)
         result = Result(rows, cost(judge))
         if out is not None:
             write_json(out / "evaluation.json", result.as_dict())
@@ -187,11 +187,25 @@ def _target(job: Evaluation, casebook: Casebook, watcher: Watcher) -> Target:
     if job.api:
         options = ApiOptions(prefill=job.prefill)
         return make_api_target(job.model, job.base_url, casebook, job.prompting, options)
+    from cada.evaluation.local import LocalTarget
+    from cada.models.load import load_policy
+    from cada.rollout.prompts import Prompter
+
     watcher.stage(f"loading {job.model}")
     policy = load_policy(job.model, device=job.device)
     return LocalTarget(
         policy, Prompter(casebook, job.prompting, policy.tokenizer, policy.system_role)
     )
+
+
+def _canary(job: Evaluation, target: Target) -> list[Row]:
+    if job.canary is None:
+        return []
+    from cada.evaluation.canary import canary_rows
+    from cada.evaluation.local import LocalTarget
+
+    assert isinstance(target, LocalTarget)
+    return canary_rows(target.policy, target.prompter, job.canary, job.model)
 
 
 def _attempts(job: Evaluation, requests: Sequence[Request]) -> list[Attempt]:
