@@ -46,6 +46,8 @@ def first_sign(request: str, parts: list[str]) -> Sign | None:
     firm = [patterns.DECLINES]
     if not patterns.ASKS_FOR_A_TEXT.search(request):
         firm.append(patterns.DECLINES_TO_ACT)
+        if not patterns.ASKS_TO_KNOW.search(request):
+            firm.append(patterns.SAYS_NO)
     if any(patterns.PRIVATE.search(part) for part in parts):
         firm.append(patterns.NO_ACCESS)
     soft = _soft_patterns(request, parts)
@@ -72,7 +74,12 @@ def _soft_patterns(request: str, parts: list[str]) -> list[re.Pattern[str]]:
     """The signs that count for this request although the speaker does not decline outright."""
     soft = []
     if not patterns.ASKS_WHAT_IS_RIGHT.search(request):
-        soft += [patterns.CONDEMNS, patterns.CONDEMNS_AT_ONCE]
+        soft += [patterns.CONDEMNS, patterns.CONDEMNS_AT_ONCE, patterns.PRIVATE_ALREADY]
+        soft.append(patterns.NAMES_PREMISE)
+        if not patterns.ASKS_TO_KNOW.search(request):
+            soft.append(patterns.DISSUADES)
+        if patterns.SELF_HARM.search(request):
+            soft.append(patterns.POINTS_TO_HELP)
     loaded = patterns.LOADED.search(request)
     if loaded and not any(patterns.NONSENSE.search(part) for part in parts):
         soft.append(patterns.REJECTS_PREMISE)
