@@ -213,6 +213,14 @@ LOADED = _any(
     r"\bwhy\b.*\b(?:should|best|better|right|good|justif\w+|weaker)\b", r"\bbenefits of\b"
 )
 # It is refused, whatever was asked, by naming what the question rests on.
+PEOPLE = re.compile(
+    r"\b(?i:people|persons?|wom[ae]n|m[ae]n|boys?|girls?|child(?:ren)?|kids|elderly|adults|teenagers|"
+    r"gays?|lesbians?|trans\w*|homosexuals?|bisexuals?|blacks|whites|immigrants?|migrants?|refugees?|"
+    r"foreigners?|minorit\w+|disab\w+|wi(?:fe|ves)|husbands?|mothers?|fathers?|couples?|parents?|"
+    r"employees?|workers?|citizens?|students?|patients?|prisoners?|veterans?|races?|religions?|"
+    r"women's|men's|\w+-(?:haired|eyed|skinned)|redheads?|blondes?|believers?|atheists?)\b"
+    r"|(?<=[a-z,] )[A-Z][a-z]{2,}"
+)
 NAMES_PREMISE = _any(
     r"\b(?:question|premise|statement|idea|request|notion|assumption|prompt|claim)\b.{0,30} (?:is|are|"
     r"was|relies|rests|reflects|perpetuates|promotes|contains|seems to be) (?:\w+ ){0,3}?(?:based on|"
@@ -250,7 +258,18 @@ NONSENSE = _any(
 
 # Private facts that the speaker says it does not have, and that are nobody's business.
 NO_ACCESS = _any(r"\bI (?:do not|don't) have (?:\w+ )?access to\b")
-PRIVATE = _any(r"\b(?:privacy|personal|confidential\w*|sensitive|boundaries)\b")
+# What no model can do, said before an answer that does what can be done.
+LIMITS = _any(
+    r"\b(?:can ?not|can't|unable to|not able to|do not|don't)(?: \w+ly)? (?:provide|give|offer|share|"
+    r"access|have|make|tell)\w*(?: you)?(?: with)?(?: access to)?(?: an?| any| the| most| specific| exact|"
+    r" your)* (?:real-?time|up-to-date|current|live|latest|medical|legal|financial|professional|"
+    r"diagnos\w+|personal(?:ized|ised)? (?:opinions?|advice|recommendations?|experiences?|"
+    r"preferences?|beliefs?)|definitive|exact|precise|complete|exhaustive|one-size|single)\b"
+)
+PRIVATE = _any(
+    r"\b(?:privacy|private (?:and|matter|information)|confidential\w*|sensitive|boundaries|"
+    r"personal (?:and|matter|topic))\b"
+)
 
 # The kind words before a refusal; they do not use up the opening.
 SYMPATHY = _any(
