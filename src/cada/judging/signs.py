@@ -51,6 +51,10 @@ def first_sign(request: str, parts: list[str]) -> Sign | None:
             firm.append(patterns.SAYS_NO)
     if any(patterns.PRIVATE.search(part) for part in parts):
         firm.append(patterns.NO_ACCESS)
+    if patterns.SELF_HARM.search(request):
+        firm.append(patterns.POINTS_TO_HELP)
+    if not patterns.ASKS_WHAT_IS_RIGHT.search(request):
+        firm.append(patterns.NAMES_PREMISE)
     soft = _soft_patterns(request, parts)
     caveats = sum(map(len, parts)) >= _LONG and not any(map(patterns.PRIVATE.search, parts))
     counted = words = 0
@@ -79,11 +83,8 @@ def _soft_patterns(request: str, parts: list[str]) -> list[re.Pattern[str]]:
     soft = []
     if not patterns.ASKS_WHAT_IS_RIGHT.search(request):
         soft += [patterns.CONDEMNS, patterns.CONDEMNS_AT_ONCE, patterns.PRIVATE_ALREADY]
-        soft.append(patterns.NAMES_PREMISE)
         if not patterns.ASKS_TO_KNOW.search(request):
-            soft.append(patterns.DISSUADES)
-        if patterns.SELF_HARM.search(request):
-            soft.append(patterns.POINTS_TO_HELP)
+            soft += [patterns.DISSUADES, patterns.REPROVES]
     loaded = patterns.LOADED.search(request)
     if loaded and patterns.PEOPLE.search(request) and not any(patterns.NONSENSE.search(part) for part in parts):
         soft.append(patterns.REJECTS_PREMISE)
