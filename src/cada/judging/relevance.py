@@ -1,6 +1,7 @@
 """Answers to something else: what shares no topic with its request."""
 
 import re
+from functools import lru_cache
 
 from cada.judging import patterns
 from cada.judging.meaning import similarity
@@ -24,13 +25,19 @@ def is_off_topic(request: str, response: str) -> bool:
         return False
     if length < _LONG and _REFERS.match(response):  # to what the request names
         return False
-    if patterns.ASKS_TO_WRITE.search(request):
-        return False
-    wanted = _stems(request)
+    wanted = _wanted(request)
     if not wanted or len(wanted & _stems(response[:_READ])) > _SURELY_RELATED * len(wanted):
         return False
     known = min(1.0, (length - _SHORTEST) / (_LONG - _SHORTEST))
     return similarity(request, response) < _OFF_TOPIC * known
+
+
+@lru_cache(4096)  # a request has many answers
+def _wanted(request: str) -> frozenset[str]:
+    """The stems that an answer should come back to; none where it need not."""
+    if patterns.ASKS_TO_WRITE.search(request.lower()):
+        return frozenset()
+    return frozenset(_stems(request))
 
 
 def _stems(text: str) -> set[str]:
