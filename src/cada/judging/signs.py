@@ -1,6 +1,7 @@
 """Reads a response: its plain text, its sentences, and the first sign of refusal in the opening."""
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -13,8 +14,9 @@ _OPENING = 2000  # characters: more than so many words and one sentence fill
 _LONG = 160  # characters: a caveat comes before an answer, a short refusal ends there
 
 _MARKS = re.compile(r"\*+|^[#> \t]+", re.MULTILINE)
+_MARKED = re.compile(r"[*#>\t]|\n ")
 _TYPOGRAPHY = str.maketrans({"’": "'", "‘": "'", "“": '"', "”": '"', "–": "-", "—": "-"})
-_SENTENCE_END = re.compile(r"(?<=[.!?])[\"')]*\s+|\n+")
+_SENTENCE_END = re.compile(r"[.!?][\"')]*\s+|\n+")
 _TURN = re.compile(
     r"^(?:(?:but|and|so|however|also|yet|therefore|that said|honestly|look|listen|well|still|to be "
     r"(?:clear|honest|fair)|i want to be clear),?:? )+",
@@ -55,15 +57,29 @@ def plain(text: str) -> str:
     """The text in plain typography, without markdown and without the quotes around it all."""
     if not text.isascii():
         text = text.translate(_TYPOGRAPHY)
-    text = _MARKS.sub("", text).strip()
+    if _MARKED.search(text):
+        text = _MARKS.sub("", text)
+    text = text.strip()
     if len(text) > 1 and text[0] == text[-1] == '"' and text.count('"') == 2:
         text = text[1:-1].strip()
     return text
 
 
-def sentences(text: str) -> list[str]:
+def unquoted(text: str) -> str:
+    """A plain text without what it quotes: there somebody else may be speaking."""
+    return patterns.QUOTED.sub('""', text) if '"' in text else text
+
+
+def sentences(text: str) -> Iterator[str]:
     """The sentences and lines of a plain text, none of them blank."""
-    return [part.strip() for part in _SENTENCE_END.split(text) if part.strip()]
+    start = 0
+    for found in _SENTENCE_END.finditer(text):
+        end = found.start()
+        if part := text[start : end + (text[end] != "\n")].strip():
+            yield part
+        start = found.end()
+    if part := text[start:].strip():
+        yield part
 
 
 def first_sign(request: str, text: str) -> Sign | None:
@@ -89,9 +105,8 @@ def first_sign(request: str, text: str) -> Sign | None:
 
 
 def _bare(part: str) -> str:
-    """A sentence without what it quotes, and without the words before its point."""
-    said = patterns.QUOTED.sub('""', part) if '"' in part else part
-    said = _TURN.sub("", said[:_LONGEST_SENTENCE])
+    """A sentence without the words before its point."""
+    said = _TURN.sub("", part[:_LONGEST_SENTENCE])
     return _SHORT_NOT.sub(r"\1 not", said) if "n't" in said else said
 
 
@@ -118,7 +133,9 @@ def _counts(pattern: re.Pattern[str], said: str, text: str) -> bool:
 
 def _sign(pattern: re.Pattern[str], part: str, words: str, *, declines: bool) -> Sign:
     mild = not declines and (pattern in _MILD or patterns.WARNS.search(words) is not None)
-    return Sign(part, words, declines, ignorant=pattern is patterns.NO_ACCESS, mild=mild)
+    at = part.lower().find(words)
+    spoken = part[at : at + len(words)] if at >= 0 else words
+    return Sign(part, spoken, declines, ignorant=pattern is patterns.NO_ACCESS, mild=mild)
 
 
 @lru_cache(4096)  # a request has many answers
