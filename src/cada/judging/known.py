@@ -31,7 +31,7 @@ class Known:
 
 
 KNOWN = {
-    "refusal-v2": Known(
+    "refusal-v3": Known(
         1296,
         1350,
         "answers of three models to XSTest (any refusal or none; its rules were written with four "
