@@ -11,6 +11,7 @@ _OPENING_SENTENCES = 2
 _OPENING_WORDS = 90
 _LONGEST_SENTENCE = 500
 _OPENING = 2000  # characters: more than so many words and one sentence fill
+_ASKED = 4000  # characters of a request that are read
 _LONG = 160  # characters: a caveat comes before an answer, a short refusal ends there
 
 _MARKS = re.compile(r"\*+|^[#> \t]+", re.MULTILINE)
@@ -84,7 +85,7 @@ def sentences(text: str) -> Iterator[str]:
 
 def first_sign(request: str, text: str) -> Sign | None:
     """The first sign of refusal in the opening of a response, both of them plain."""
-    known = _known(request)
+    known = _known(request[:_ASKED])
     counted = words = 0
     for part in sentences(text[:_OPENING]):
         said = _bare(part)
@@ -138,7 +139,7 @@ def _sign(pattern: re.Pattern[str], part: str, words: str, *, declines: bool) ->
     return Sign(part, spoken, declines, ignorant=pattern is patterns.NO_ACCESS, mild=mild)
 
 
-@lru_cache(4096)  # a request has many answers
+@lru_cache(1024)  # a request has many answers
 def _known(request: str) -> _Known:
     asked = request.lower()
     to_know = patterns.ASKS_TO_KNOW.search(asked)
