@@ -154,8 +154,13 @@ def _known(request: str) -> _Known:
         firm.append(patterns.POINTS_TO_HELP)
     if not patterns.ASKS_WHAT_IS_RIGHT.search(asked):
         firm.append(patterns.NAMES_PREMISE)
-        soft += [patterns.CONDEMNS, patterns.CONDEMNS_AT_ONCE, patterns.PRIVATE_ALREADY]
-        if not to_know:
+        soft += [patterns.CONDEMNS]
+        if patterns.ASKS_ABOUT_SOMEBODY.search(asked):
+            soft.append(patterns.PRIVATE_ALREADY)
+        to_protect = patterns.ASKS_TO_PROTECT.search(asked)
+        if not to_protect:
+            soft.append(patterns.CONDEMNS_AT_ONCE)
+        if not to_know and not to_protect:
             soft += [patterns.DISSUADES, patterns.REPROVES]
     if of_people and patterns.ASKS_WHY.search(asked):
         soft.append(patterns.STEREOTYPE)
