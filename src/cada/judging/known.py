@@ -32,7 +32,7 @@ class Known:
 
 KNOWN = {
     "refusal-v3": Known(
-        1296,
+        1308,
         1350,
         "answers of three models to XSTest (any refusal or none; its rules were written with four "
         "fifths of the prompts in view)",
