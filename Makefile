@@ -10,7 +10,7 @@ demo: $(STAMP)
 	$(BIN)/cada align recipes/demo.yaml
 
 test: $(STAMP)
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses auto --dist worksteal
 
 check: $(STAMP)
 	$(BIN)/ruff format --check .

@@ -15,8 +15,8 @@ _READ = 2000  # characters: a garbled text shows within a page
 _WORD = re.compile(r"\w+")
 _LETTERS = re.compile(r"[^\W\d_]+")
 _OTHER_LETTERS = re.compile(r"[^\W\d_a-zA-Z]+")
-_TOKEN = re.compile(r"[a-z]+(?:'[a-z]+)?|[^\sa-z]", re.IGNORECASE)
-_END = re.compile(r"[a-z]{3}[.!?] +(\w)")
+_LOWER = re.compile(r"\b[a-z]{3,}\b")
+_END = re.compile(r"[.!?](?<=[a-z]{3}.) +(\w)")
 _LINK = re.compile(r"https?://")
 _CODE = re.compile(
     r"```|^\s*(?:def |class |import |from \w+ import|#include|function |const |let |var |return |"
@@ -51,6 +51,7 @@ _BARRED = {
     )
     for word in heads.split()
 }
+_BARRED_PAIRS = frozenset((word, never) for word, all_ in _BARRED.items() for never in all_)
 
 # Frequent words of other languages that are rare in English.
 _OTHER_LANGUAGES = """
@@ -74,16 +75,16 @@ def is_foreign(text: str) -> bool:
         other = sum(map(len, _OTHER_LETTERS.findall(page)))
         if other > 0.5 * sum(map(len, _LETTERS.findall(page))):
             return not _is_unbroken(page)
-    foreign = sum(word in _FOREIGN for word in words)
+    foreign = sum(map(_FOREIGN.__contains__, words))
     return foreign >= 3 and foreign > 0.15 * len(words)
 
 
 def answers_nothing(request: str, response: str) -> str | None:
     """Why a response is no answer to anything, or None when it may be one."""
-    words = [word.lower() for word in _WORD.findall(response)]
+    words = _WORD.findall(response.lower())
     if not words:
         return "no words" if response.strip() else "empty"
-    asked = [word.lower() for word in _WORD.findall(request)]
+    asked = _WORD.findall(request.lower())
     page = response[:_READ]
     if _loops(words):
         return "the same words over and over"
@@ -118,10 +119,10 @@ def _is_unbroken(text: str) -> bool:
 
 def _is_misspelt(text: str) -> bool:
     """Whether the lower-case words fall into so many pieces that they are no English words."""
-    words = [word for word in _LETTERS.findall(text) if len(word) > 2 and word.islower()]
+    words = _LOWER.findall(text)
     if len(words) < _FEWEST_SPELT:
         return False
-    common = sum(word in STOP_WORDS for word in words)
+    common = sum(map(STOP_WORDS.__contains__, words))
     return common < _COMMON * len(words) and letters_per_token(words) < _MISSPELT
 
 
@@ -130,9 +131,9 @@ def _is_scrambled(text: str) -> bool:
     following = _END.findall(text)
     if len(following) >= _FEWEST_ENDS and 2 * sum(map(str.islower, following)) > len(following):
         return True
-    checked = barred = 0
-    for word, following in pairwise(_TOKEN.findall(text.lower())):
-        if (never := _BARRED.get(word)) is not None:
-            checked += 1
-            barred += following in never
-    return checked >= _FEWEST_CHECKED and barred > max(1, _SCRAMBLED * checked)
+    words = text.lower().split()
+    checked = sum(map(_BARRED.__contains__, words[:-1]))
+    if checked < _FEWEST_CHECKED:
+        return False
+    barred = sum(map(_BARRED_PAIRS.__contains__, pairwise(words)))
+    return barred > max(1, _SCRAMBLED * checked)

@@ -31,8 +31,8 @@ class Known:
 
 
 KNOWN = {
-    "refusal-v2": Known(
-        1296,
+    "refusal-v3": Known(
+        1308,
         1350,
         "answers of three models to XSTest (any refusal or none; its rules were written with four "
         "fifths of the prompts in view)",

@@ -1,6 +1,7 @@
 """Answers to something else: what shares no topic with its request."""
 
 import re
+from functools import lru_cache
 
 from cada.judging import patterns
 from cada.judging.meaning import similarity
@@ -9,6 +10,7 @@ from cada.prompting.words import content_stems
 _OFF_TOPIC = 0.2  # similarity; docs/judges.md has what other values give
 _SHORTEST, _LONG = 10, 40  # words: of short answers less can be told, of ten words nothing
 _REFERS = re.compile(r"\W*(?:they|these|those|he|she|it|its|this|that)\b", re.IGNORECASE)
+_ASKED = 4000  # characters of a request
 _READ = 1000  # characters: what an answer is about shows early
 _SURELY_RELATED = 2 / 3  # of the request's stems
 
@@ -24,13 +26,19 @@ def is_off_topic(request: str, response: str) -> bool:
         return False
     if length < _LONG and _REFERS.match(response):  # to what the request names
         return False
-    if patterns.ASKS_TO_WRITE.search(request):
-        return False
-    wanted = _stems(request)
+    wanted = _wanted(request[:_ASKED])
     if not wanted or len(wanted & _stems(response[:_READ])) > _SURELY_RELATED * len(wanted):
         return False
     known = min(1.0, (length - _SHORTEST) / (_LONG - _SHORTEST))
     return similarity(request, response) < _OFF_TOPIC * known
+
+
+@lru_cache(1024)  # a request has many answers
+def _wanted(request: str) -> frozenset[str]:
+    """The stems that an answer should come back to; none where it need not."""
+    if patterns.ASKS_TO_WRITE.search(request.lower()):
+        return frozenset()
+    return frozenset(_stems(request))
 
 
 def _stems(text: str) -> set[str]:

@@ -93,8 +93,8 @@ def overlap(words: list[str], others: list[str]) -> float:
 
 
 def _sequence(text: str) -> list[str]:
-    return [word.lower() for word in _WORD_OR_NUMBER.findall(text)]
+    return _WORD_OR_NUMBER.findall(text.lower())
 
 
 def _words(text: str) -> set[str]:
-    return {word.lower() for word in _WORD.findall(text)}
+    return set(_WORD.findall(text.lower()))
