@@ -10,6 +10,7 @@ from cada.config.recipe import Lora
 from cada.models.adapters import (
     adapters_off,
     add_adapters,
+    merged,
     merged_state,
     train_phase,
     trained_weights,
@@ -101,3 +102,42 @@ def test_every_pairs_first_weights_depend_on_the_seed(seed: int) -> None:
     here = first(seed)
     assert all(torch.equal(a, b) for a, b in zip(here, first(seed), strict=True))
     assert not any(torch.equal(a, b) for a, b in zip(here, first(0), strict=True))
+
+
+def test_merging_for_a_while_changes_neither_the_function_nor_the_weights() -> None:
+    model = adapted()
+    for phase in range(2):
+        train_phase(model, phase)
+        take_a_step(model)
+    before = {name: weight.clone() for name, weight in model.state_dict().items()}
+    trained = {name for name, weight in model.named_parameters() if weight.requires_grad}
+    own = logits(model)
+    with merged(model):
+        torch.testing.assert_close(logits(model), own)
+        with adapters_off(model):  # they are inside the weights now
+            torch.testing.assert_close(logits(model), own)
+    assert torch.equal(logits(model), own)
+    assert {n for n, w in model.named_parameters() if w.requires_grad} == trained
+    assert all(torch.equal(weight, before[n]) for n, weight in model.state_dict().items())
+
+
+def test_merging_ends_when_the_block_fails() -> None:
+    model = adapted()
+    train_phase(model, 0)
+    take_a_step(model)
+    own = logits(model)
+    with pytest.raises(ValueError, match="stop"), merged(model):
+        raise ValueError("stop")
+    assert torch.equal(logits(model), own)
+
+
+def test_bfloat16_weights_are_not_merged() -> None:
+    model = adapted()
+    train_phase(model, 0)
+    take_a_step(model)
+    model = model.to(torch.bfloat16)
+    own = logits(model)
+    with merged(model):
+        assert torch.equal(logits(model), own)
+        with adapters_off(model):
+            assert not torch.equal(logits(model), own)

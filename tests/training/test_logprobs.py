@@ -9,6 +9,7 @@ from transformers.models.llama.modeling_llama import LlamaRMSNorm
 
 from cada.config.recipe import Phase
 from cada.models.load import Policy, _try_shared
+from cada.training import logprobs
 from cada.training.logprobs import TokenStats, forest_of, plain_hidden, shared_hidden, token_stats
 from cada.training.objective import Normaliser, policy_loss
 from cada.training.samples import Sample
@@ -133,3 +134,34 @@ def test_statistics_are_those_of_the_plain_distribution() -> None:
     torch.testing.assert_close(stats.entropy, p.entropy())  # type: ignore[no-untyped-call]
     torch.testing.assert_close(stats.kl, torch.distributions.kl_divergence(p, q))
     assert not stats.entropy.requires_grad
+
+
+@pytest.mark.parametrize("with_reference", [False, True], ids=["no reference", "with reference"])
+def test_a_frozen_head_gives_the_trained_heads_statistics_and_gradients(
+    with_reference: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logprobs, "_CHUNK", 5)  # several chunks, the last one short
+    draw = torch.Generator().manual_seed(0)
+    weight, other, hidden, theirs = (
+        torch.randn(*shape, generator=draw, dtype=torch.float64)
+        for shape in ((40, 8), (40, 8), (12, 8), (12, 8))
+    )
+    targets = torch.randint(0, 40, (12,), generator=draw)
+    pulls = torch.randn(2, 12, generator=draw, dtype=torch.float64)
+    reference = ((lambda h: h @ other.T), theirs) if with_reference else None
+    found = []
+    for trained in (False, True):
+        head = torch.nn.Linear(8, 40, bias=False, dtype=torch.float64)
+        head.weight = torch.nn.Parameter(weight.clone(), requires_grad=trained)
+        leaf = hidden.clone().requires_grad_()
+        stats = token_stats(head, leaf, targets, 0.7, reference)
+        loss = (pulls[0] * stats.logprob).sum()
+        if stats.kl is not None:
+            loss = loss + (pulls[1] * stats.kl).sum()
+        loss.backward()  # type: ignore[no-untyped-call]
+        assert leaf.grad is not None
+        assert not stats.entropy.requires_grad
+        columns = [stats.logprob, stats.entropy, stats.reference_logprob, stats.kl, leaf.grad]
+        found.append([c.detach() for c in columns if c is not None])
+    for one, two in zip(*found, strict=True):
+        torch.testing.assert_close(one, two, rtol=1e-12, atol=1e-12)

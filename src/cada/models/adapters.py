@@ -70,6 +70,33 @@ def adapters_off(model: PeftModel) -> Iterator[None]:
         weight.requires_grad_(False)
 
 
+@contextmanager
+def merged(model: nn.Module) -> Iterator[None]:
+    """The model with its active adapters inside its weights, for a while: sampling is faster.
+
+    For float32 weights alone, where adding the adapters first or last is the same to 1e-6; others
+    are left as they are. Afterwards the very weights from before stand there again.
+    """
+    layers = [m for m in model.modules() if isinstance(m, LoraLayer) and not m.merged]
+    wide = all(m.get_base_layer().weight.dtype == torch.float32 for m in layers)
+    if not isinstance(model, PeftModel) or not layers or not wide:
+        yield
+        return
+    before = []
+    with adapters_off(model):
+        try:
+            for layer in layers:
+                weight = layer.get_base_layer().weight
+                before.append((weight, weight.data))
+                with torch.no_grad():
+                    deltas: list[Any] = [layer.get_delta_weight(a) for a in layer.active_adapters]
+                    weight.data = sum(deltas, start=weight.data)
+            yield
+        finally:
+            for weight, data in before:
+                weight.data = data
+
+
 @torch.no_grad()
 def merged_state(model: PeftModel) -> dict[str, Tensor]:
     """The plain model's weights with all adapters added.

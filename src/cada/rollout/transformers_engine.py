@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from transformers import GenerationConfig
 
+from cada.models.adapters import merged
 from cada.models.load import Policy
 from cada.models.shared_prefix import DecodeBatch, Forest, Segment
 from cada.rollout.encode import Encoder
@@ -117,10 +118,11 @@ class SharedEngine(_Engine):
         rows.sort(key=lambda r: (len(r.prompt.pack_ids), r.prompt.pack_ids, r.place))
         was_training = self.policy.model.training
         self.policy.model.eval()
-        for at in range(0, len(rows), self.rows_per_batch):
-            self._decode(rows[at : at + self.rows_per_batch], sampling, generator)
-            if self.progress:
-                self.progress(min(at + self.rows_per_batch, len(rows)), len(rows))
+        with merged(self.policy.model):
+            for at in range(0, len(rows), self.rows_per_batch):
+                self._decode(rows[at : at + self.rows_per_batch], sampling, generator)
+                if self.progress:
+                    self.progress(min(at + self.rows_per_batch, len(rows)), len(rows))
         self.policy.model.train(was_training)
         done = {r.place: self._rollout(r) for r in rows}
         return [[done[i, s] for s in range(samples)] for i in range(len(prompts))]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from cada.models.shared_prefix import Forest, Segment
@@ -95,25 +95,111 @@ def token_stats(
         temperature: logits are divided by it.
         reference: the reference's head and hidden states `[N, E]`.
     """
-
-    def chunk(h: Tensor, t: Tensor, r: Tensor | None) -> tuple[Tensor, ...]:
-        logp = (head(h).float() if h.dtype != torch.float64 else head(h)) / temperature
-        logp = logp.log_softmax(dim=-1)
-        chosen = logp.gather(1, t[:, None])[:, 0]
-        prob = logp.exp()
-        entropy = -(prob.detach() * logp.detach()).sum(dim=-1)
-        if r is None or reference is None:
-            return chosen, entropy
-        with torch.no_grad():
-            ref = (reference[0](r).to(logp.dtype) / temperature).log_softmax(dim=-1)
-        kl = (prob * (logp - ref)).sum(dim=-1)
-        return chosen, entropy, ref.gather(1, t[:, None])[:, 0], kl
-
+    one = _frozen_chunk if _is_frozen(head) else _chunk
     parts = []
     for at in range(0, hidden.shape[0], _CHUNK):
         span = slice(at, at + _CHUNK)
-        r = None if reference is None else reference[1][span]
-        parts.append(checkpoint(chunk, hidden[span], targets[span], r, use_reentrant=False))
+        against = None
+        if reference is not None:
+            with torch.no_grad():
+                against = reference[0](reference[1][span])
+        parts.append(one(head, hidden[span], targets[span], temperature, against))
     columns = [torch.cat(column) for column in zip(*parts, strict=True)]
     extra = (columns[2], columns[3]) if reference is not None else (None, None)
     return TokenStats(columns[0], columns[1], *extra)
+
+
+def _logp(logits: Tensor, temperature: float) -> Tensor:
+    wide = logits if logits.dtype == torch.float64 else logits.float()
+    return (wide / temperature).log_softmax(dim=-1)
+
+
+def _chunk(
+    head: Callable[[Tensor], Tensor],
+    hidden: Tensor,
+    targets: Tensor,
+    temperature: float,
+    against: Tensor | None,
+) -> tuple[Tensor, ...]:
+    """One chunk under a head that is trained: its logits are computed again for the gradient."""
+
+    def compute(h: Tensor, t: Tensor, against: Tensor | None) -> tuple[Tensor, ...]:
+        logp = _logp(head(h), temperature)
+        chosen = logp.gather(1, t[:, None])[:, 0]
+        prob = logp.exp()
+        entropy = -(prob.detach() * logp.detach()).sum(dim=-1)
+        if against is None:
+            return chosen, entropy
+        ref = _logp(against, temperature)
+        kl = (prob * (logp - ref)).sum(dim=-1)
+        return chosen, entropy, ref.gather(1, t[:, None])[:, 0], kl
+
+    found: tuple[Tensor, ...] = checkpoint(compute, hidden, targets, against, use_reentrant=False)
+    return found
+
+
+def _is_frozen(head: Callable[[Tensor], Tensor]) -> bool:
+    """Whether the head is a plain linear layer that no gradient changes, as under LoRA."""
+    return (
+        type(head) is nn.Linear
+        and head.bias is None
+        and not head.weight.requires_grad
+        and not head._forward_hooks
+    )
+
+
+def _frozen_chunk(
+    head: Any, hidden: Tensor, targets: Tensor, temperature: float, against: Tensor | None
+) -> tuple[Tensor, ...]:
+    found: tuple[Tensor, ...] = _FrozenHead.apply(  # type: ignore[no-untyped-call]
+        hidden, head.weight, targets, temperature, against
+    )
+    return found
+
+
+class _FrozenHead(torch.autograd.Function):
+    """Statistics of a chunk, and at once what their gradients by the hidden states will need.
+
+    With z = h Wᵀ / T and p = softmax(z): ∂ log p_t / ∂h = (W_t − p W) / T, and
+    ∂ KL / ∂h = (p ∘ (log p − log q − KL)) W / T. Both are `[n, E]`: the backward pass computes no
+    logits a second time and multiplies by no `[V, E]` matrix.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        hidden: Tensor,
+        weight: Tensor,
+        targets: Tensor,
+        temperature: float,
+        against: Tensor | None,
+    ) -> tuple[Tensor, ...]:
+        logp = _logp(hidden @ weight.T, temperature)
+        chosen = logp.gather(1, targets[:, None])[:, 0]
+        prob = logp.exp()
+        found = [chosen, -(prob * logp).sum(dim=-1)]
+        slopes = []
+        if hidden.requires_grad:
+            mean = prob.to(weight.dtype) @ weight
+            slopes = [(weight[targets] - mean) / temperature]
+        if against is not None:
+            ref = _logp(against, temperature)
+            gap = logp.sub_(ref)
+            kl = (prob * gap).sum(dim=-1)
+            found += [ref.gather(1, targets[:, None])[:, 0], kl]
+            if hidden.requires_grad:
+                pull = prob.mul_(gap.sub_(kl[:, None]))
+                slopes.append(pull.to(weight.dtype) @ weight / temperature)
+        ctx.save_for_backward(*slopes)
+        ctx.mark_non_differentiable(*found[1:3])
+        return tuple(found)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        slopes = ctx.saved_tensors
+        wanted = grads[:1] if len(slopes) == 1 else (grads[0], grads[3])
+        total = sum(
+            (g[:, None].to(s.dtype) * s for g, s in zip(wanted, slopes, strict=True)),
+            start=torch.zeros_like(slopes[0]),
+        )
+        return total, None, None, None, None
