@@ -162,7 +162,10 @@ def test_an_impossible_phase(changes: dict[str, Any], message: str) -> None:
         ({**MINIMAL, "prompting": {"refuse_share": 1.5}}, "refuse_share lies between 0 and 1"),
         ({**MINIMAL, "seed": -1}, "seed"),
         ({**MINIMAL, "lora": {"per_phase": True}, "merge_lora": False}, "needs merge_lora: true"),
-        ({**MINIMAL, "requests": {"train": [{}]}}, "exactly one of embedded, path and hub"),
+        (
+            {**MINIMAL, "requests": {"train": [{}]}},
+            "exactly one of embedded, benchmark, path and hub",
+        ),
     ],
 )
 def test_an_impossible_recipe(data: dict[str, Any], message: str) -> None:
