@@ -50,6 +50,9 @@ class TestFormats:
         text = "\n\n".join(json.dumps(row) for row in self.rows)
         self.check(source(write(tmp_path / "a.jsonl", text)))
 
+    def test_json(self, tmp_path: Path) -> None:
+        self.check(source(write(tmp_path / "a.json", json.dumps(list(self.rows)))))
+
     def test_parquet(self, tmp_path: Path) -> None:
         table = pyarrow.Table.from_pylist(list(self.rows))
         pyarrow.parquet.write_table(table, tmp_path / "a.parquet")
@@ -206,7 +209,8 @@ class TestBadInput:
         refused(source(path, harmful=True), line, "not UTF-8", f"iconv -f {guess}")
 
     @pytest.mark.parametrize(
-        ("name", "text"), [("a.csv", ""), ("a.csv", "text\n"), ("a.jsonl", ""), ("a.jsonl", "\n")]
+        ("name", "text"),
+        [("a.csv", ""), ("a.csv", "text\n"), ("a.jsonl", ""), ("a.jsonl", "\n"), ("a.json", "[]")],
     )
     def test_zero_rows(self, tmp_path: Path, name: str, text: str) -> None:
         refused(source(write(tmp_path / name, text), harmful=True), "has no rows")
@@ -262,6 +266,15 @@ class TestBadInput:
         refused(source(path, harmful=True), "line 1.*lone surrogate")
         path = write(tmp_path / "e.jsonl", '{"text": "a", "harmful": true, "history": ["b"]}\n')
         refused(source(path), "line 1, column history", "role")
+
+    def test_malformed_json(self, tmp_path: Path) -> None:
+        for name, text, told in (
+            ("a.json", '[{"text": "How?"}', "is not JSON"),
+            ("b.json", '{"text": "How?"}', "a JSON list of objects was expected"),
+            ("c.json", '[{"text": "How?"}, 3]', "a JSON list of objects was expected"),
+            ("d.json", "[" * 100_000, "is not JSON"),
+        ):
+            refused(source(write(tmp_path / name, text)), told)
 
     def test_malformed_parquet(self, tmp_path: Path) -> None:
         refused(source(write(tmp_path / "a.parquet", "text")), "is not a parquet file")

@@ -21,7 +21,7 @@ JudgeOption = Annotated[str, JUDGE]
 
 def judge_command(
     answers: Annotated[
-        Path | None, typer.Argument(help="Answers to judge: csv, jsonl or parquet.")
+        Path | None, typer.Argument(help="Answers to judge: csv, jsonl, json or parquet.")
     ] = None,
     labels: Annotated[
         Path | None,

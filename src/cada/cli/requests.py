@@ -36,7 +36,7 @@ app = typer.Typer(
     help="Requests to train and measure on: build a set, show a source.", no_args_is_help=True
 )
 
-SOURCE_HELP = "FILE.csv|jsonl|parquet, hub:ORG/NAME, or embedded:train|validation|test"
+SOURCE_HELP = "FILE.csv|jsonl|json|parquet, hub:ORG/NAME, or embedded:train|validation|test"
 Text = Annotated[str | None, typer.Option("--text-column", help="Column with the requests.")]
 Hazard = Annotated[
     str | None, typer.Option("--hazard-column", help="Column with ids, names or numbers 0-13.")

@@ -38,7 +38,7 @@ class RequestSource(BaseModel):
         default=None,
         description="Of a benchmark: the folder that it lies in; null fetches the published file.",
     )
-    path: str | None = Field(default=None, description="A .csv, .jsonl or .parquet file.")
+    path: str | None = Field(default=None, description="A .csv, .jsonl, .json or .parquet file.")
     hub: str | None = Field(default=None, description="A data set on the hub, or its folder.")
     name: str | None = Field(default=None, description="Shown in tables; else the file's name.")
     subset: str | None = Field(default=None, description="The hub data set's configuration.")

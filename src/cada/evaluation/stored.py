@@ -5,7 +5,7 @@ Known columns, each under its own name or one that `columns` maps it to:
 | column | holds |
 |---|---|
 | `request` | the plain request (also `prompt`, `goal`, `question`, `forbidden_prompt`) |
-| `response` | what the model wrote (also `answer`, `completion`, `output`, `target_response`) |
+| `response` | what the model wrote (also `answer`, `completion`, `output`, `generation`, …) |
 | `harmful` or `kind` | whether the request is harmful; else the caller says so for all |
 | `refusal`, `convincingness`, `specificity` | StrongREJECT's grades (0/1, 1 to 5, 1 to 5) |
 | `outcome`, `harm` | a verdict: an outcome's name, and the harm done from 0 to 1 |
@@ -33,7 +33,7 @@ from cada.reward import visibly_reasoned
 
 _ALIASES = {
     "request": ("prompt", "goal", "question", "forbidden_prompt"),
-    "response": ("answer", "completion", "output", "target_response"),
+    "response": ("answer", "completion", "output", "generation", "target_response"),
 }
 _PARTS = (
     "request",
@@ -77,7 +77,7 @@ def read_stored(
     harmful: bool | None = None,
     style: FormatStyle = FormatStyle.HEADINGS,
 ) -> Stored:
-    """The answers in a csv, jsonl or parquet file.
+    """The answers in a csv, jsonl, json or parquet file.
 
     Args:
         path: the file.

@@ -1,4 +1,4 @@
-"""Answers to judge, and what people said of them, from csv, jsonl and parquet files."""
+"""Answers to judge, and what people said of them, from csv, jsonl, json and parquet files."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Tables of rows from csv, jsonl and parquet files and from the Hugging Face hub."""
+"""Tables of rows from csv, json, jsonl and parquet files and from the Hugging Face hub."""
 
 import csv
 import io
@@ -12,7 +12,7 @@ from typing import Any
 from cada.errors import CadaError
 
 Rows = list[tuple[int, dict[str, Any]]]
-SUFFIXES = (".csv", ".jsonl", ".parquet")
+SUFFIXES = (".csv", ".jsonl", ".json", ".parquet")
 
 
 @dataclass(frozen=True)
@@ -34,12 +34,17 @@ class Table:
 
 
 def read_file(path: Path) -> Table:
-    """Open a csv, jsonl or parquet file, by its suffix.
+    """Open a csv, jsonl, json or parquet file, by its suffix.
 
     Raises:
         CadaError: it is missing, has another suffix, is not UTF-8, or is malformed.
     """
-    readers = {".csv": _read_csv, ".jsonl": _read_jsonl, ".parquet": _read_parquet}
+    readers = {
+        ".csv": _read_csv,
+        ".jsonl": _read_jsonl,
+        ".json": _read_json,
+        ".parquet": _read_parquet,
+    }
     reader = readers.get(path.suffix.lower())
     if reader is None:
         raise CadaError(
@@ -185,11 +190,28 @@ def _read_jsonl(path: Path) -> Table:
     return _in_memory(path, list(columns), rows)
 
 
-def _in_memory(path: Path, columns: list[str], rows: Rows) -> Table:
+def _read_json(path: Path) -> Table:
+    try:
+        rows = json.loads(_decode(path))
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise CadaError(
+            f"is not JSON ({error})", where=str(path), mend="Write a list of objects, or jsonl"
+        ) from error
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise CadaError(
+            "a JSON list of objects was expected",
+            where=str(path),
+            mend='Write it like [{"text": "…"}], or one object a line in a .jsonl',
+        )
+    columns = dict.fromkeys(name for row in rows for name in row)
+    return _in_memory(path, list(columns), list(enumerate(rows, start=1)), "row")
+
+
+def _in_memory(path: Path, columns: list[str], rows: Rows, unit: str = "line") -> Table:
     def fetch(wanted: Sequence[str]) -> Rows:
         return [(number, {name: row.get(name) for name in wanted}) for number, row in rows]
 
-    return Table(str(path), tuple(columns), "line", fetch)
+    return Table(str(path), tuple(columns), unit, fetch)
 
 
 def _read_parquet(path: Path) -> Table:

@@ -80,7 +80,7 @@ def requests(
     limit: int | None = None,
     prefill: Prefill = "refuse",
 ) -> Task:
-    """Requests of one's own, from a csv, jsonl or parquet file."""
+    """Requests of one's own, from a csv, jsonl, json or parquet file."""
     how = _How(mode, attack, judge, casebook, classify, max_tokens, limit, prefill)
     with told_in_one_line():
         source = RequestSource(path=file, harmful=harmful, columns=Columns(text=text_column))
