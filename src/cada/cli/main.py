@@ -10,7 +10,18 @@ from rich.console import Console
 from typer.exceptions import TyperException
 
 from cada import __version__
-from cada.cli import align, attack, casebook, chat, compare, evaluate, judge, requests, utility
+from cada.cli import (
+    align,
+    attack,
+    casebook,
+    chat,
+    compare,
+    evaluate,
+    export,
+    judge,
+    requests,
+    utility,
+)
 from cada.errors import CadaError
 
 # typer ends an interrupted command with this code instead of raising.
@@ -29,6 +40,7 @@ app.command("compare")(compare.compare_command)
 app.command("utility")(utility.utility_command)
 app.command("judge")(judge.judge_command)
 app.command("chat")(chat.chat_command)
+app.command("export")(export.export_command)
 app.add_typer(attack.app, name="attack")
 app.add_typer(casebook.app, name="casebook")
 app.add_typer(requests.app, name="requests")

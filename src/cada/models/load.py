@@ -90,7 +90,7 @@ def load_policy(
     shared = _try_shared(model)
     if lora is not None:
         model = add_adapters(model, lora, phases, seed)
-    return Policy(model, tokenizer, source, stops, shared, _has_system_role(tokenizer), place)
+    return Policy(model, tokenizer, source, stops, shared, has_system_role(tokenizer), place)
 
 
 def save_policy(policy: Policy, folder: Path, *, merge: bool = True) -> None:
@@ -219,7 +219,7 @@ def _try_shared(model: Any) -> bool:
     return False
 
 
-def _has_system_role(tokenizer: Any) -> bool:
+def has_system_role(tokenizer: Any) -> bool:
     """Whether the chat template takes a system message and shows it."""
     mark = "cada-system-role-probe"
     messages = [{"role": "system", "content": mark}, {"role": "user", "content": "x"}]
