@@ -11,8 +11,8 @@ _HEAD = """\
 # More settings can be given as arguments; they come last and win.
 set -euo pipefail
 HERE="$(cd "$(dirname "${{BASH_SOURCE[0]}}")" && pwd)"
-MODEL="${{MODEL:-{model}}}"
-OUT="${{OUT:-{out}}}"
+[ -n "${{MODEL:-}}" ] || MODEL={model}
+[ -n "${{OUT:-}}" ] || OUT={out}
 NODES="${{NODES:-1}}"
 GPUS="${{GPUS:-8}}"  # of each node
 TENSOR_PARALLEL="${{TENSOR_PARALLEL:-1}}"  # of an inference engine
@@ -22,8 +22,10 @@ exec "${{PYTHON:-python3}}"{program}{arguments} \\
 """
 
 
-def script(plan: Plan, program: Sequence[str], arguments: Sequence[str], what: str) -> str:
-    """A bash script that runs a Python program with these arguments.
+def script(
+    plan: Plan, program: Sequence[str], arguments: Sequence[Sequence[str]], what: str
+) -> str:
+    """A bash script that runs a Python program with these arguments, a line for each group.
 
     An argument may end in one of the script's variables (`$HERE`, `$MODEL`, `$OUT`, `$NODES`,
     `$GPUS`, `$TENSOR_PARALLEL`, `$ENGINES`); every other dollar sign is taken as it is.
@@ -31,10 +33,10 @@ def script(plan: Plan, program: Sequence[str], arguments: Sequence[str], what: s
     return _HEAD.format(
         phase=repr(plan.phase.name),
         what=what,
-        model=_default(plan.recipe.model),
-        out=_default(f"{plan.recipe.output}-{plan.trainer}"),
+        model=shlex.quote(plan.recipe.model),
+        out=shlex.quote(f"{plan.recipe.output}-{plan.trainer}"),
         program="".join(f" {shlex.quote(each)}" for each in program),
-        arguments="".join(f" \\\n  {_quoted(each)}" for each in arguments),
+        arguments="".join(f" \\\n  {' '.join(map(_quoted, group))}" for group in arguments),
     )
 
 
@@ -46,12 +48,10 @@ def _quoted(argument: str) -> str:
     for variable in _VARIABLES:
         before, found, after = argument.partition(variable)
         if found:
-            return f'{shlex.quote(before) if before else ""}"{variable}"' + (
-                shlex.quote(after) if after else ""
-            )
+            return f'"{_escaped(before)}{variable}{_escaped(after)}"'
     return shlex.quote(argument)
 
 
-def _default(value: str) -> str:
-    """A text as a variable's default, within double quotes and braces."""
-    return "".join(f"\\{c}" if c in '\\"$`}' else c for c in value)
+def _escaped(text: str) -> str:
+    """A text that means itself within double quotes."""
+    return "".join(f"\\{c}" if c in '\\"$`' else c for c in text)

@@ -21,6 +21,21 @@ if TYPE_CHECKING:
 _PICTURE = "<image>"
 _TAIL = 200  # characters that tell where a prompt ends
 
+_PLACES = [
+    ("--actor.model_name_or_path", "$MODEL"),
+    ("--data.prompt_dataset", "$HERE/train.jsonl"),
+    ("--eval.dataset", "$HERE/val.jsonl"),
+    ("--reward.remote_url", "$HERE/reward.py"),
+    ("--ckpt.output_dir", "$OUT"),
+    ("--ckpt.path", "$OUT/checkpoints"),
+    ("--actor.num_nodes", "$NODES"),
+    ("--actor.num_gpus_per_node", "$GPUS"),
+    ("--ref.num_nodes", "$NODES"),
+    ("--ref.num_gpus_per_node", "$GPUS"),
+    ("--vllm.num_engines", "$ENGINES"),
+    ("--vllm.tensor_parallel_size", "$TENSOR_PARALLEL"),
+]
+
 _REWARD = '''"""The reward of the exported recipe, for OpenRLHF (--reward.remote_url).
 
 Judge and reward are cada's own. An answer that the judge cannot score gets the reward 0 and
@@ -107,28 +122,13 @@ def write(plan: Plan, train: Sequence[Row], validate: Sequence[Row], folder: Pat
         (folder / f"{name}.jsonl").write_text(text, encoding="utf-8")
     text = _REWARD.format(special_tokens=list(plan.special_tokens))
     (folder / "reward.py").write_text(text, encoding="utf-8")
-    arguments = [part for pair in options(plan) for part in pair]
     launch = script(
         plan,
         ["-m", "openrlhf.cli.train_ppo_ray"],
-        [
-            *arguments,
-            "--actor.model_name_or_path", "$MODEL",
-            "--data.prompt_dataset", "$HERE/train.jsonl",
-            "--eval.dataset", "$HERE/val.jsonl",
-            "--reward.remote_url", "$HERE/reward.py",
-            "--ckpt.output_dir", "$OUT",
-            "--ckpt.path", "$OUT/checkpoints",
-            "--actor.num_nodes", "$NODES",
-            "--actor.num_gpus_per_node", "$GPUS",
-            "--ref.num_nodes", "$NODES",
-            "--ref.num_gpus_per_node", "$GPUS",
-            "--vllm.num_engines", "$ENGINES",
-            "--vllm.tensor_parallel_size", "$TENSOR_PARALLEL",
-        ],
+        [*options(plan), *_PLACES],
         "OpenRLHF (pip install 'openrlhf[vllm]' and cada-align --no-deps on every node).\n"
         "# In a Ray cluster: ray job submit -- bash FOLDER/launch.sh, on a disk that all nodes see",
-    )  # fmt: skip
+    )
     (folder / "launch.sh").write_text(launch, encoding="utf-8")
 
 
@@ -163,7 +163,7 @@ def options(plan: Plan) -> list[tuple[str, ...]]:
         *_penalty(plan),
     ]
     if recipe.lora is not None:
-        found += [("--ds.lora.rank", recipe.lora.rank), ("--ds.lora.alpha", _alpha(plan))]
+        found += [("--ds.lora.rank", recipe.lora.rank), ("--ds.lora.alpha", plan.alpha)]
     texts: list[tuple[str, ...]] = [(name, str(value)) for name, value in found]
     texts += [
         ("--data.apply_chat_template",),
@@ -214,17 +214,6 @@ def _penalty(plan: Plan) -> list[tuple[str, Any]]:
         ("--algo.kl.init_coef", kl.beta),
         ("--algo.kl.estimator", estimator if kl.beta else "k1"),
     ]
-
-
-def _alpha(plan: Plan) -> int:
-    alpha = plan.recipe.lora.alpha if plan.recipe.lora else 0.0
-    if not float(alpha).is_integer():
-        raise CadaError(
-            f"OpenRLHF takes a whole number, and {alpha:g} is none",
-            where="lora.alpha",
-            mend="Round it",
-        )
-    return int(alpha)
 
 
 def _line(row: Row) -> dict[str, Any]:

@@ -50,6 +50,22 @@ class Plan:
         """Updates over which the learning rate rises."""
         return round(self.phase.warmup * self.updates)
 
+    @property
+    def alpha(self) -> int:
+        """The adapters' scale, for trainers that take a whole number (0 without adapters).
+
+        Raises:
+            CadaError: it is none.
+        """
+        alpha = self.recipe.lora.alpha if self.recipe.lora else 0.0
+        if not alpha.is_integer():
+            raise CadaError(
+                f"{self.trainer} takes a whole number, and {alpha:g} is none",
+                where="lora.alpha",
+                mend="Round it",
+            )
+        return int(alpha)
+
     def warn(self, text: str) -> None:
         """Note what the trainer does otherwise."""
         self.warnings.append(text)

@@ -46,6 +46,7 @@ import os
 import sys
 from pathlib import Path
 
+import torch
 from datasets import load_dataset
 from trl import RLOOConfig, RLOOTrainer
 
@@ -77,6 +78,8 @@ def main() -> None:
         per_device_train_batch_size=per_device,
         gradient_accumulation_steps=passes(UPDATE, at_once),
         steps_per_generation=passes(COMPLETIONS, at_once),
+        use_cpu=not torch.cuda.is_available(),
+        bf16=torch.cuda.is_available(),
         use_vllm=os.environ.get("USE_VLLM") == "1",
         **SETTINGS,
     )

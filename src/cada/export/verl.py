@@ -4,6 +4,7 @@ Checked with verl 0.9.1. Its PPO loss with one update a step has ratio 1 everywh
 REINFORCE to the gradient; further updates use its REINFORCE loss with truncated ratios.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,21 @@ from cada.export.plan import Plan
 from cada.export.rows import Row
 from cada.export.scoring import Facts, Scorer
 
+_PLAIN = re.compile(r"[a-z][a-z0-9_-]*\+?")  # texts that hydra reads as they are
+_WORDS = ("true", "false", "null", "inf", "nan")
 _ESTIMATORS = {"exact": "k3+", "k3": "k3", "k2": "k2", "k1": "k1"}
+
+_PLACES = [
+    "actor_rollout_ref.model.path='$MODEL'",
+    "data.train_files='$HERE/train.parquet'",
+    "data.val_files='$HERE/val.parquet'",
+    "reward.custom_reward_function.path='$HERE/reward.py'",
+    "reward.custom_reward_function.name=compute_score",
+    "trainer.nnodes=$NODES",
+    "trainer.n_gpus_per_node=$GPUS",
+    "actor_rollout_ref.rollout.tensor_model_parallel_size=$TENSOR_PARALLEL",
+    "trainer.default_local_dir='$OUT'",
+]
 
 _REWARD = '''"""The reward of the exported recipe, for verl (`reward.custom_reward_function`).
 
@@ -86,25 +101,15 @@ def write(plan: Plan, train: Sequence[Row], validate: Sequence[Row], folder: Pat
     _parquet(validate, "val", folder)
     (folder / "reward.py").write_text(_REWARD, encoding="utf-8")
     settings = [f"{key}={_hydra(value)}" for key, value in overrides(plan).items()]
-    lines = script(
+    settings += _PLACES
+    launch = script(
         plan,
         ["-m", "verl.trainer.main_ppo"],
-        [
-            *settings,
-            "actor_rollout_ref.model.path='$MODEL'",
-            "data.train_files='$HERE/train.parquet'",
-            "data.val_files='$HERE/val.parquet'",
-            "reward.custom_reward_function.path='$HERE/reward.py'",
-            "reward.custom_reward_function.name=compute_score",
-            "trainer.nnodes=$NODES",
-            "trainer.n_gpus_per_node=$GPUS",
-            "actor_rollout_ref.rollout.tensor_model_parallel_size=$TENSOR_PARALLEL",
-            "trainer.default_local_dir='$OUT'",
-        ],
+        [[each] for each in settings],
         "verl (pip install verl, vLLM and cada-align --no-deps on every node).\n"
         "# In a Ray cluster: ray job submit -- bash FOLDER/launch.sh, on a disk that all nodes see",
     )
-    (folder / "launch.sh").write_text(lines, encoding="utf-8")
+    (folder / "launch.sh").write_text(launch, encoding="utf-8")
 
 
 def overrides(plan: Plan) -> dict[str, Any]:
@@ -147,12 +152,11 @@ def overrides(plan: Plan) -> dict[str, Any]:
         "trainer.logger": ["console"],
     }
     if recipe.lora is not None:
-        settings |= {
-            "actor_rollout_ref.model.lora_rank": recipe.lora.rank,
-            "actor_rollout_ref.model.lora_alpha": recipe.lora.alpha,
-            "actor_rollout_ref.model.target_modules": recipe.lora.target_modules,
-            f"{rollout}.load_format": "safetensors",
-        }
+        model = "actor_rollout_ref.model"
+        settings[f"{model}.lora_rank"] = recipe.lora.rank
+        settings[f"{model}.lora_alpha"] = plan.alpha
+        settings[f"{model}.target_modules"] = recipe.lora.target_modules
+        settings[f"{rollout}.load_format"] = "safetensors"
     plan.warn(
         "an answer that the judge cannot score counts as reward 0: verl can leave none out "
         "(see `unscored` in its metrics)"
@@ -218,29 +222,22 @@ def _hydra(value: Any) -> str:
         return "true" if value else "false"
     if isinstance(value, list):
         return "[" + ",".join(map(_hydra, value)) + "]"
-    if isinstance(value, str):
+    if isinstance(value, str) and (value in _WORDS or not _PLAIN.fullmatch(value)):
         return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
     return str(value)
 
 
 def _parquet(rows: Sequence[Row], split: str, folder: Path) -> None:
-    table = pa.Table.from_pylist(
-        [
-            {
-                "data_source": f"{row.source}/{row.kind}",
-                "prompt": row.chat,
-                "ability": "safety",
-                "reward_model": {"style": "rule", "ground_truth": row.ground_truth},
-                "extra_info": {
-                    "index": index,
-                    "split": split,
-                    "kind": row.kind,
-                    "step": row.step,
-                    **row.facts.as_dict(),
-                },
-            }
-            for index, row in enumerate(rows)
-        ],
-        schema=_SCHEMA,
-    )
-    pq.write_table(table, folder / f"{split}.parquet")
+    records = [_record(row, split, index) for index, row in enumerate(rows)]
+    pq.write_table(pa.Table.from_pylist(records, schema=_SCHEMA), folder / f"{split}.parquet")
+
+
+def _record(row: Row, split: str, index: int) -> dict[str, Any]:
+    told: dict[str, Any] = {"index": index, "split": split, "kind": row.kind, "step": row.step}
+    return {
+        "data_source": f"{row.source}/{row.kind}",
+        "prompt": row.chat,
+        "ability": "safety",
+        "reward_model": {"style": "rule", "ground_truth": row.ground_truth},
+        "extra_info": told | row.facts.as_dict(),
+    }
