@@ -15,7 +15,7 @@ from tests.reporting.runs import answers, good_after, good_before, write_evaluat
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-NEEDS_A_MODEL = ("evaluate", "chat", "utility")
+NEEDS_A_MODEL = ("evaluate", "chat", "utility", "export")
 
 
 def commands() -> list[list[str]]:

@@ -9,7 +9,7 @@ from cada.requests.types import Request
 from cada.rollout.conversations import Composer
 from cada.training.collect import RequestStream, derive_seed
 
-# A first prompt mode in which every model can be measured: the request and nothing else.
+# The prompt mode with the request and nothing else.
 BARE = "none"
 
 
