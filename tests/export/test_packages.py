@@ -53,7 +53,9 @@ def test_trl_trains_with_an_export(tiny_folder: Path, tmp_path: Path) -> None:
 
 def test_trl_leaves_unscored_completions_out(tiny_folder: Path, tmp_path: Path) -> None:
     trl = pytest.importorskip("trl")
-    torch = pytest.importorskip("torch")
+    import accelerate
+    import torch
+
     from tests.export.exports import load
 
     out = tmp_path / "out"
@@ -61,11 +63,11 @@ def test_trl_leaves_unscored_completions_out(tiny_folder: Path, tmp_path: Path) 
     row = read_json_lines(out / "train.jsonl")[0]
     texts = outputs(row["request"])
     trainer = SimpleNamespace(
-        accelerator=SimpleNamespace(device="cpu", gather=lambda x: x),
+        accelerator=accelerate.Accelerator(cpu=True),
         reward_funcs=load(out / "rewards.py").reward_funcs,
         reward_processing_classes=[None],
         reward_func_names=["cada"],
-        state=None,
+        state=SimpleNamespace(global_step=0),
         args=SimpleNamespace(report_to=[]),
         _log_completion_extra=None,
         _log_metric=None,
