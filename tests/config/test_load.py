@@ -138,6 +138,11 @@ def test_an_unknown_key_like_no_other_is_answered_with_all() -> None:
         ({"rounds": 2}, "rounds acts in distillation alone: set positive_only"),
         ({"keep_per_request": 1}, "keep_per_request acts in distillation alone"),
         ({"verdict_weight": 4}, "verdict_weight needs prompting.verdict: true"),
+        ({"verdict_credit": "verdict"}, "verdict_credit needs prompting.verdict: true"),
+        (
+            {"verdict_credit": "verdict", "positive_only": True},
+            "distillation keeps right verdicts alone",
+        ),
         ({"weights": {"harmful": 0}}, "phases.0.weights.harmful"),
         ({"steps": 0}, "phases.0.steps"),
         ({"temperature": 0}, "phases.0.temperature"),

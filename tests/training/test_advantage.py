@@ -4,7 +4,12 @@ from dataclasses import replace
 
 import pytest
 
-from cada.training.advantage import centre, groups_without_signal, only_positive
+from cada.training.advantage import (
+    centre,
+    credit_verdicts,
+    groups_without_signal,
+    only_positive,
+)
 from tests.training.data import sample
 
 
@@ -89,3 +94,17 @@ def test_a_sample_counts_by_its_weight_after_the_centring() -> None:
     assert [s.advantage for s in centre([light, heavy], "batch")] == [0.5, -1.5]
     kept = only_positive([replace(light, weight=1.6)], None)
     assert [s.advantage for s in kept] == [1.6]
+
+
+def test_a_verdict_is_credited_for_being_right_whatever_the_output_earned() -> None:
+    said = [(1.0, True), (0.0, True), (-1.0, False), (-1.0, None), (-1.0, True)]
+    samples = [replace(sample(reward=r), verdict_right=right) for r, right in said]
+    found = credit_verdicts(centre(samples, "batch"))
+    assert [s.verdict_advantage for s in found] == [0.5, 0.5, -1.5, None, 0.5]
+    assert [s.advantage for s in found] == [s.advantage for s in centre(samples, "batch")]
+
+
+def test_verdicts_that_are_all_right_or_missing_have_no_signal() -> None:
+    samples = [replace(sample(), verdict_right=True) for _ in range(3)]
+    assert {s.verdict_advantage for s in credit_verdicts(samples)} == {0.0}
+    assert credit_verdicts([sample()]) == [sample()]

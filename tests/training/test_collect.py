@@ -266,6 +266,7 @@ def test_a_verdict_that_is_wanted_decides_and_is_marked(
     assert only.reward == (0 if harmful else 1)
     opening = tokenizer.decode(ids[: only.verdict_tokens])
     assert opening == ("Analysis: Harmless." if wanted else "")
+    assert only.verdict_right is ((not harmful) if wanted else None)
 
 
 class Scripted:

@@ -52,6 +52,17 @@ def test_the_verdicts_tokens_count_more() -> None:
     assert loss(how, [first, second]) == pytest.approx(0.5 / 3)
 
 
+def test_a_verdicts_own_advantage_stands_in_for_the_outputs_on_its_tokens() -> None:
+    ids, logprobs = (7, 8, 9, 2), (-1.0, -2.0, -4.0, -8.0)
+    one = replace(sample(ids, advantage=-1.0, logprobs=logprobs), verdict_tokens=2)
+    other = replace(one, verdict_advantage=0.5)
+    stated = stats(torch.tensor(logprobs * 2, dtype=torch.float64))
+    how = phase(verdict_weight=3)
+    found = float(policy_loss([one, other], stated, how, Normaliser.of([one, other])))
+    plain = -(3 * 3 + 4 + 8)  # −(−1)·(3·(−1 − 2) − 4 − 8), over the eight tokens
+    assert found == pytest.approx((plain + 0.5 * 3 * 3 - 4 - 8) / 8)
+
+
 def test_the_token_that_opens_the_response_counts_more() -> None:
     ids, logprobs = (7, 8, 9, 2), (-1.0, -2.0, -4.0, -8.0)
     one = replace(sample(ids, advantage=1.0, logprobs=logprobs), verdict_tokens=1, response_at=2)

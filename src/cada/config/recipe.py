@@ -182,6 +182,11 @@ class Phase(_Section):
         description="Factor of the tokens up to the verdict (prompting.verdict): a few of some "
         "fifty, and the ones that decide.",
     )
+    verdict_credit: Literal["reward", "verdict"] = Field(
+        default="reward",
+        description="What the verdict's tokens are reinforced by: the output's reward, or whether "
+        "the verdict is right (needs prompting.verdict; not with positive_only).",
+    )
     opening_weight: float = Field(
         default=1.0,
         gt=0,
@@ -229,6 +234,8 @@ class Phase(_Section):
             }
             if found := [name for name, given in idle.items() if given]:
                 raise ValueError(f"{found[0]} acts in distillation alone: set positive_only: true")
+        elif self.verdict_credit != "reward":
+            raise ValueError("distillation keeps right verdicts alone: leave verdict_credit out")
         if self.advantage in ("group", "leave_one_out") and self.rollouts_per_request < 2:
             raise ValueError(f"advantage {self.advantage} needs rollouts_per_request of 2 or more")
         if not self.on_policy and not self.positive_only and self.ratio_clip is None:
@@ -379,6 +386,8 @@ class Recipe(_Section):
     def _phases_fit(self) -> "Recipe":
         if not self.prompting.verdict and any(p.verdict_weight != 1 for p in self.phases):
             raise ValueError("phases.verdict_weight needs prompting.verdict: true")
+        if not self.prompting.verdict and any(p.verdict_credit != "reward" for p in self.phases):
+            raise ValueError("phases.verdict_credit needs prompting.verdict: true")
         if self.lora and self.lora.per_phase and not self.merge_lora:
             raise ValueError("lora.per_phase needs merge_lora: true: one pair alone is no model")
         names = [p.name for p in self.phases]

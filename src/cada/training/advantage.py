@@ -1,6 +1,7 @@
 """From rewards to advantages (METHOD: REINFORCE with centred rewards)."""
 
 from collections import defaultdict
+from dataclasses import replace
 from typing import Literal
 
 from cada.training.samples import Sample
@@ -38,6 +39,23 @@ def centre(samples: list[Sample], how: Centre) -> list[Sample]:
             baseline = s.reward
         done.append(s.with_advantage(s.reward - baseline))
     return done
+
+
+def credit_verdicts(samples: list[Sample]) -> list[Sample]:
+    """Give the tokens of every verdict an advantage of their own: +1 if right, −1 if wrong, minus
+    the mean over the step.
+
+    What follows the verdict does not change whether it is right: with the output's own reward, a
+    right verdict before a botched answer would be unlearnt. Samples without one stay as they are.
+    """
+    values = {
+        id(s): 1.0 if s.verdict_right else -1.0 for s in samples if s.verdict_right is not None
+    }
+    mean = sum(values.values()) / len(values) if values else 0.0
+    return [
+        replace(s, verdict_advantage=values[id(s)] - mean) if id(s) in values else s
+        for s in samples
+    ]
 
 
 def only_positive(samples: list[Sample], keep_per_request: int | None) -> list[Sample]:

@@ -178,13 +178,16 @@ class Collector:
             context = self.prompter.prompt(request, "none", seed) if bare else prompt
             for rollout in rollouts:
                 item = next(items)
+                said = self._verdict_tokens(item)
+                right = item.deliberation.finds(harmful=request.harmful) if said else None
                 sample = Sample(
                     number,
                     context,
                     rollout,
                     item.reward,
                     weight=getattr(phase.weights, request.kind),
-                    verdict_tokens=self._verdict_tokens(item),
+                    verdict_tokens=said,
+                    verdict_right=right,
                     response_at=self.prompter.response_at(rollout, item.deliberation),
                 )
                 made.append((item, sample))

@@ -51,9 +51,10 @@ def policy_loss(samples: list[Sample], stats: TokenStats, phase: Phase, norm: No
     """The micro-batch's part of −E[A · w · log π] + β · KL, a scalar.
 
     w is 1 on the policy, else the importance ratio π / sampler, truncated at `ratio_clip` and
-    without a gradient. A token of the verdict counts `verdict_weight` times, the first token of the
-    final response `opening_weight` times. With `kl.place: reward` each sequence's advantage is
-    lowered by β times its summed KL, without a gradient.
+    without a gradient. A is the sample's advantage, but on the tokens of a verdict that has one of
+    its own (`verdict_credit`). A token of the verdict counts `verdict_weight` times, the first
+    token of the final response `opening_weight` times. With `kl.place: reward` each sequence's
+    advantage is lowered by β times its summed KL, without a gradient.
     """
     lengths = [len(s.rollout.completion_ids) for s in samples]
     like = stats.logprob
@@ -64,6 +65,9 @@ def policy_loss(samples: list[Sample], stats: TokenStats, phase: Phase, norm: No
         per_sequence = torch.stack([p.sum() for p in penalty.detach().split(lengths)])  # type: ignore[no-untyped-call]
         advantage = advantage - phase.kl.beta * per_sequence
     weight = advantage.repeat_interleave(counts)
+    if any(s.verdict_advantage is not None for s in samples):
+        own = torch.cat([_verdict_advantages(s) for s in samples]).to(like)
+        weight = torch.where(own.isnan(), weight, own)
     if phase.verdict_weight != 1 or phase.opening_weight != 1:
         weight = weight * torch.cat([_token_factors(s, phase) for s in samples]).to(like)
     if phase.ratio_clip is not None:
@@ -84,3 +88,11 @@ def _token_factors(sample: Sample, phase: Phase) -> Tensor:
         factors[sample.response_at] = phase.opening_weight
     factors[: sample.verdict_tokens] = phase.verdict_weight
     return factors
+
+
+def _verdict_advantages(sample: Sample) -> Tensor:
+    """Per token the advantage of its own, NaN where it has none."""
+    own = torch.full((len(sample.rollout.completion_ids),), float("nan"), dtype=torch.float64)
+    if sample.verdict_advantage is not None:
+        own[: sample.verdict_tokens] = sample.verdict_advantage
+    return own

@@ -11,7 +11,9 @@ class Sample:
 
     `reward` is None when the judge failed; such a sample has advantage 0. `group` numbers the
     request within its step. `weight` scales the advantage. The first `verdict_tokens` tokens of the
-    completion say the verdict; the final response opens at token `response_at`.
+    completion say the verdict, `verdict_right` whether it is the right one (None where there is
+    none) and `verdict_advantage` the advantage of these tokens, where they have one of their own.
+    The final response opens at token `response_at`.
     """
 
     group: int
@@ -21,6 +23,8 @@ class Sample:
     advantage: float = 0.0
     weight: float = 1.0
     verdict_tokens: int = 0
+    verdict_right: bool | None = None
+    verdict_advantage: float | None = None
     response_at: int | None = None
 
     @property

@@ -36,7 +36,12 @@ from cada.requests.types import Request
 from cada.rollout.prompts import Prompter
 from cada.rollout.remembering import RememberingEngine
 from cada.rollout.transformers_engine import make_engine
-from cada.training.advantage import centre, groups_without_signal, only_positive
+from cada.training.advantage import (
+    centre,
+    credit_verdicts,
+    groups_without_signal,
+    only_positive,
+)
 from cada.training.checkpoint import Checkpoints, Progress, load_weights, save_reference
 from cada.training.collect import (
     Collector,
@@ -197,7 +202,9 @@ class Trainer:
         else:
             scored = [s for s in samples if s.reward is not None]
             useful = centre(scored, phase.advantage)
-        if not any(s.advantage for s in useful):
+            if phase.verdict_credit == "verdict":
+                useful = credit_verdicts(useful)
+        if not any(s.advantage or s.verdict_advantage for s in useful):
             return [], 1
         results = []
         size = phase.minibatch or len(useful)
