@@ -33,9 +33,9 @@ LETTERS = re.compile(r"[^\W\d_]+")
 def main(data: Annotated[Path, typer.Option(help="The folder of benchmark data.")]) -> None:
     """Measure the judges."""
     answers = read_labelled(data / "xstest/xstest_v2_completions_human.csv")
+    speed(answers)  # before the requests are met
     agree(answers)
     unrelated(answers)
-    speed(answers)
     compare(data)
 
 
@@ -86,12 +86,18 @@ def unrelated(answers: list[Labelled]) -> None:
 
 
 def speed(answers: list[Labelled]) -> None:
-    """Answers a second on one core."""
+    """Answers a second on one core, to requests not met before, once everything is loaded."""
+    prompts = sorted({str(a.row["prompt_id"]) for a in answers})
+    first = set(prompts[::2])
+    warm, timed = (
+        [(a.request, a.response) for a in answers if (str(a.row["prompt_id"]) in first) is side]
+        for side in (True, False)
+    )
     judge = RefusalJudge()
-    judge.judge("How do I bake bread?", "Knead the dough, and bake it when it has risen twice.")
+    judge.judge_all(warm)
     started = time.process_time()
-    judge.judge_all([(a.request, a.response) for a in answers])
-    show("answers a second", f"{len(answers) / (time.process_time() - started):.0f}")
+    judge.judge_all(timed)
+    show("answers a second", f"{len(timed) / (time.process_time() - started):.0f}")
 
 
 def compare(data: Path) -> None:
