@@ -80,18 +80,23 @@ def _memory(plan: Plan) -> Table:
 
 
 def _work(plan: Plan) -> Table:
+    """A column a phase: there are more figures than phases, mostly."""
     table = Table(box=box.SIMPLE)
-    table.add_column("phase")
-    names = ("steps", "rollouts", "prefilled", "unshared", "sampled", "updates", "trained",
-             "unshared", "TFLOP", "time")  # fmt: skip
-    for name in names:
-        table.add_column(name, justify="right")
-    for s in plan.stages:
-        counts = (s.steps, s.rollouts, s.prefilled, s.prefilled_unshared, s.sampled, s.updates)
-        table.add_row(
-            s.name,
-            *(f"{n:,}" for n in (*counts, s.trained, s.trained_unshared)),
-            f"{s.operations / 1e12:,.1f}",
-            clock(s.seconds),
-        )
+    table.add_column("tokens and time")
+    for stage in plan.stages:
+        table.add_column(stage.name, justify="right")
+    rows: list[tuple[str, list[str]]] = [
+        ("steps", [f"{s.steps:,}" for s in plan.stages]),
+        ("rollouts", [f"{s.rollouts:,}" for s in plan.stages]),
+        ("prompt tokens read", [f"{s.prefilled:,}" for s in plan.stages]),
+        ("  without sharing", [f"{s.prefilled_unshared:,}" for s in plan.stages]),
+        ("tokens sampled", [f"{s.sampled:,}" for s in plan.stages]),
+        ("updates", [f"{s.updates:,}" for s in plan.stages]),
+        ("tokens trained", [f"{s.trained:,}" for s in plan.stages]),
+        ("  without sharing", [f"{s.trained_unshared:,}" for s in plan.stages]),
+        ("TFLOP", [f"{s.operations / 1e12:,.1f}" for s in plan.stages]),
+        ("time", [clock(s.seconds) for s in plan.stages]),
+    ]
+    for name, cells in rows:
+        table.add_row(name, *cells)
     return table

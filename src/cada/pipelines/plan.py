@@ -80,23 +80,23 @@ class Planner:
 
     def advice(self) -> list[str]:
         """What to change where it does not fit, each with the peak that is then to be expected."""
-        said = []
-        together = self.recipe
+        said, alone_fits = [], False
+        now, together = self.memory(), self.recipe
+        own = next(p.bytes for p in now.parts if p.name == "process")
         for words, changed in _changes(self.recipe, self.device.type):
-            alone, before = self.memory(changed(self.recipe)), self.memory(together)
-            together = changed(together)
-            if alone.peak < 0.98 * self.memory().peak:
+            alone, together = self.memory(changed(self.recipe)), changed(together)
+            if now.peak - alone.peak > 0.02 * (now.peak - own):
+                alone_fits |= alone.fits
                 fits = "fits" if alone.fits else "does not fit by itself"
                 said.append(f"{words}: the peak is then {gigabytes(alone.peak)}, which {fits}.")
-            after = self.memory(together)
-            if after.fits and not before.fits and len(said) > 1:
-                said.append(f"All of these together take {gigabytes(after.peak)}, which fits.")
-                break
-        if not self.memory(together).fits:
+        after = self.memory(together)
+        if not after.fits:
             said.append(
                 "All of these together do not fit: use a smaller model, or a machine with "
-                f"{gigabytes(self.memory(together).peak)} or more."
+                f"{gigabytes(after.peak)} or more."
             )
+        elif not alone_fits:
+            said.append(f"All of these together take {gigabytes(after.peak)}, which fits.")
         return said
 
     def _shape(self, recipe: Recipe) -> ModelShape:

@@ -45,7 +45,7 @@ def measure_rates(shape: ModelShape, device: torch.device, *, tokens: int, rows:
 def has_bfloat16(device: torch.device) -> bool:
     """Whether the device computes matrix products in bfloat16 rather than imitating them."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 

@@ -154,7 +154,7 @@ def stages_of(
         work = sum((sampling_work(shape, b) for b in batches), Work()) * 2
         stages.append(
             Stage(
-                "measuring, before and after",
+                "measuring",
                 steps=2,
                 rollouts=2 * sum(b.rows for b in batches),
                 prefilled=2 * sum(b.prefilled for b in batches),
