@@ -1,6 +1,7 @@
 """A run foreseen from its recipe, and one that is not begun because it cannot fit."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -122,8 +123,20 @@ def test_align_asks_before_it_loads_or_writes(
     assert not (tmp_path / "run").exists()
 
 
-def test_advice_lowers_the_peak_in_the_order_given(tiny_folder: Path) -> None:
-    own = recipe(tiny_folder, phase={"kl": {"beta": 0.1, "reference": "phase"}})
+@pytest.fixture
+def deep_folder(tiny_folder: Path, tmp_path: Path) -> Path:
+    """A deeper and wider model's config and tokenizer; there are no weights."""
+    folder = tmp_path / "deep"
+    shutil.copytree(tiny_folder, folder, ignore=shutil.ignore_patterns("*.safetensors"))
+    config = json.loads((folder / "config.json").read_text("utf-8"))
+    config |= {"num_hidden_layers": 48, "hidden_size": 1024, "intermediate_size": 4096}
+    config |= {"layer_types": None, "head_dim": 256}
+    (folder / "config.json").write_text(json.dumps(config), "utf-8")
+    return folder
+
+
+def test_advice_lowers_the_peak_in_the_order_given(deep_folder: Path) -> None:
+    own = recipe(deep_folder, phase={"kl": {"beta": 0.1, "reference": "phase"}})
     tight = Planner(own, free=1)
     said = tight.advice()
     assert any(s.startswith("training.activation_checkpointing=true") for s in said)

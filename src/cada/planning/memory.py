@@ -10,7 +10,7 @@ from cada.planning.shape import ModelShape
 from cada.planning.tokens import DecodeTokens, PassTokens
 
 # Interpreter, libraries and the files a run reads; on a GPU, the driver's context.
-_PROCESS = {"cpu": 750_000_000, "cuda": 600_000_000}
+_PROCESS = {"cpu": 600_000_000, "cuda": 600_000_000}
 # Rows of logits held at once (training.logprobs).
 _CHUNK = 512
 
