@@ -315,6 +315,11 @@ class Training(_Section):
     tokens_per_microbatch: int = Field(
         default=2048, ge=64, description="Tokens of one forward and backward pass."
     )
+    activation_checkpointing: bool = Field(
+        default=False,
+        description="Compute each layer again in the backward pass instead of keeping its "
+        "activations: far less memory, for about a third more time.",
+    )
     rows_per_batch: int = Field(default=128, ge=1, description="Completions decoded at once.")
     checkpoint_every: int = Field(default=1, ge=1, description="Steps between checkpoints.")
     keep_checkpoints: int = Field(default=2, ge=1, description="Checkpoints kept, the newest.")
@@ -364,6 +369,11 @@ class Recipe(_Section):
     seed: int = Field(default=0, ge=0, description="Seed of sampling and of every draw.")
     device: Literal["cpu", "cuda"] | None = Field(
         default=None, description="CUDA where there is one when null."
+    )
+    dtype: Literal["auto", "float32", "bfloat16"] = Field(
+        default="auto",
+        description="Of the arithmetic: float32 on a CPU and bfloat16 on a GPU when `auto`. Full "
+        "fine-tuning keeps float32 weights under either.",
     )
     threads: int | None = Field(
         default=None, ge=1, description="CPU threads; PyTorch's own choice when null."

@@ -65,17 +65,11 @@ def load_policy(
     Raises:
         CadaError: the model is missing, has no chat template or has no stop token.
     """
-    place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    if place.type == "cuda" and not torch.cuda.is_available():
-        raise CadaError("there is no CUDA device", where="device", mend="Use cpu, or leave it out")
-    kind = dtype or (torch.bfloat16 if place.type == "cuda" else torch.float32)
+    here = place(device)
+    kind = dtype or (torch.float32 if is_wide("auto", here) else torch.bfloat16)
     model, tokenizer = _read(source, kind)
     if not tokenizer.chat_template:
-        raise CadaError(
-            "the model has no chat template",
-            where=source,
-            mend="Use an instruction-tuned model, or set tokenizer.chat_template and save it",
-        )
+        raise _no_template(source)
     stops = _stop_ids(model, tokenizer)
     if not stops:
         raise CadaError(
@@ -85,12 +79,57 @@ def load_policy(
         )
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token_id = stops[0]
-    model.to(place)
+    model.to(here)
     model.eval()
     shared = _try_shared(model)
     if lora is not None:
         model = add_adapters(model, lora, phases, seed)
-    return Policy(model, tokenizer, source, stops, shared, has_system_role(tokenizer), place)
+    return Policy(model, tokenizer, source, stops, shared, has_system_role(tokenizer), here)
+
+
+def place(device: str | None) -> torch.device:
+    """The device of that name; CUDA where there is one when None.
+
+    Raises:
+        CadaError: CUDA is asked for and there is none.
+    """
+    found = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    if found.type == "cuda" and not torch.cuda.is_available():
+        raise CadaError("there is no CUDA device", where="device", mend="Use cpu, or leave it out")
+    return found
+
+
+def is_wide(dtype: str, device: torch.device) -> bool:
+    """Whether a recipe's `dtype` means float32 on this device; bfloat16 otherwise."""
+    return dtype == "float32" or (dtype == "auto" and device.type == "cpu")
+
+
+def load_config(source: str) -> tuple[Any, Any]:
+    """A model's config and tokenizer, without its weights; `source` as for `load_policy`.
+
+    Raises:
+        CadaError: the model is missing, or has no chat template.
+    """
+    folder = _builtin_folder() if source == BUILTIN else Path(source)
+    if source.startswith("builtin:") and source != BUILTIN:
+        raise CadaError("no such built-in model", where=source, mend=f"The one there is: {BUILTIN}")
+    try:
+        if folder.suffix == ".gguf":
+            config = AutoConfig.from_pretrained(folder.parent, gguf_file=folder.name)
+            tokenizer = AutoTokenizer.from_pretrained(folder.parent, gguf_file=folder.name)
+        elif (folder / "adapter_config.json").is_file():
+            adapters = json.loads((folder / "adapter_config.json").read_text("utf-8"))
+            config, _ = load_config(adapters["base_model_name_or_path"] + "")
+            tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        else:
+            name = str(folder) if folder.exists() else source
+            config = AutoConfig.from_pretrained(name, trust_remote_code=False)
+            tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise _missing(source, error) from error
+    if not tokenizer.chat_template:
+        raise _no_template(source)
+    return config, tokenizer
 
 
 def save_policy(policy: Policy, folder: Path, *, merge: bool = True) -> None:
@@ -194,6 +233,14 @@ def _missing(source: str, error: Exception | None = None) -> CadaError:
         f"the model could not be loaded{reason}",
         where=source,
         mend=f"Give a hub id, a folder, a .gguf file or {BUILTIN}; a gated model needs a login",
+    )
+
+
+def _no_template(source: str) -> CadaError:
+    return CadaError(
+        "the model has no chat template",
+        where=source,
+        mend="Use an instruction-tuned model, or set tokenizer.chat_template and save it",
     )
 
 

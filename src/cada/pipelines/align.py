@@ -25,8 +25,9 @@ from cada.evaluation.sets import measure
 from cada.files import held, write_json, write_text
 from cada.judging.make import cost, make_judge
 from cada.judging.verdict import check_judge
-from cada.models.load import load_policy, save_policy
+from cada.models.load import is_wide, load_policy, place, save_policy
 from cada.models.trained import save_prompting
+from cada.pipelines.plan import check_memory, check_precision
 from cada.pipelines.run_folder import check_run, open_run, write_environment
 from cada.reporting.card import model_card
 from cada.reporting.load import load_run
@@ -68,8 +69,8 @@ class Outcome:
     report: Path
 
 
-def align(recipe: Recipe, watcher: Watcher) -> Outcome:
-    """Align a model by the recipe.
+def align(recipe: Recipe, watcher: Watcher, *, force: bool = False) -> Outcome:
+    """Align a model by the recipe; `force` starts what by its plan cannot fit.
 
     Raises:
         CadaError: bad input, a folder that holds another run or is in use, or a full disk.
@@ -93,14 +94,17 @@ def align(recipe: Recipe, watcher: Watcher) -> Outcome:
     if report.exists():
         log.info("%s is finished", folder)
         return Outcome(folder, report)
+    check_precision(recipe)
+    if not force:
+        check_memory(recipe)
     watcher.stage(f"loading {recipe.model}")
     # Full fine-tuning keeps float32 weights: bfloat16 would round the paper's small steps away.
-    kind = torch.float32 if recipe.lora is None else None
+    wide = recipe.lora is None or is_wide(recipe.dtype, place(recipe.device))
     policy = load_policy(
         recipe.model,
         lora=recipe.lora,
         device=recipe.device,
-        dtype=kind,
+        dtype=torch.float32 if wide else torch.bfloat16,
         seed=recipe.seed,
         phases=len(recipe.phases),
     )

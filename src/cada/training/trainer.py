@@ -31,7 +31,7 @@ from cada.errors import CadaError
 from cada.files import append_json_line, atomic_path, read_json_lines, write_text
 from cada.judging.verdict import Judge
 from cada.models.adapters import train_phase, trained_weights
-from cada.models.load import Policy
+from cada.models.load import Policy, is_wide
 from cada.requests.types import Request
 from cada.rollout.prompts import Prompter
 from cada.rollout.remembering import RememberingEngine
@@ -101,10 +101,10 @@ class Trainer:
         self.options = recipe.training
         self.within_step = within_step
         self.total = sum(p.steps for p in recipe.phases)
-        full_on_gpu = policy.device.type == "cuda" and recipe.lora is None
+        mixed = recipe.lora is None and not is_wide(recipe.dtype, policy.device)
         self.accelerator = Accelerator(
             cpu=policy.device.type == "cpu",
-            mixed_precision="bf16" if full_on_gpu else "no",
+            mixed_precision="bf16" if mixed else "no",
             log_with=list(self.options.trackers) or None,
             project_dir=str(folder),
         )
@@ -225,6 +225,7 @@ class Trainer:
                     reference,
                     tokens=self.options.tokens_per_microbatch,
                     max_grad_norm=self.options.max_grad_norm,
+                    recompute=self.options.activation_checkpointing,
                 )
                 results.append(result)
                 self._within("updates", len(results), phase.epochs * per_epoch)

@@ -15,6 +15,7 @@ from cada.models.adapters import adapters_off
 from cada.models.load import Policy
 from cada.training.logprobs import TokenStats, plain_hidden, shared_hidden, token_stats
 from cada.training.objective import Normaliser, policy_loss
+from cada.training.recompute import recomputed
 from cada.training.samples import Sample, microbatches
 
 
@@ -90,6 +91,7 @@ def update(
     *,
     tokens: int,
     max_grad_norm: float,
+    recompute: bool = False,
 ) -> UpdateResult:
     """Accumulate the gradient over micro-batches and take one optimiser step.
 
@@ -101,7 +103,7 @@ def update(
     optimiser.zero_grad()
     loss_sum, entropy, kl, count = 0.0, 0.0, 0.0, 0
     for batch in microbatches(samples, tokens):
-        with accelerator.autocast():
+        with recomputed(policy.base, recompute), accelerator.autocast():
             stats = completion_stats(policy, batch, phase.temperature, reference)
             loss = policy_loss(batch, stats, phase, norm)
         accelerator.backward(loss)

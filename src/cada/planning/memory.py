@@ -1,0 +1,126 @@
+"""Memory of a run, part by part, in bytes. Imports without torch.
+
+The activations are those that a decoder of Llama's kind saves for its gradients: counted from what
+autograd keeps, per token and layer, and not from a rule of thumb.
+"""
+
+from dataclasses import dataclass
+
+from cada.planning.shape import ModelShape
+from cada.planning.tokens import DecodeTokens, PassTokens
+
+# Interpreter, libraries and the files a run reads; on a GPU, the driver's context.
+_PROCESS = {"cpu": 600_000_000, "cuda": 600_000_000}
+# Rows of logits held at once (training.logprobs).
+_CHUNK = 512
+
+
+@dataclass(frozen=True)
+class Part:
+    """So many bytes for something; `when` is `always`, `update` or `sampling`."""
+
+    name: str
+    when: str
+    bytes: int
+
+
+def peak(parts: list[Part]) -> int:
+    """The most that is held at once: what always is, and the larger of the two stages."""
+    held = {w: sum(p.bytes for p in parts if p.when == w) for w in ("always", "update", "sampling")}
+    return held["always"] + max(held["update"], held["sampling"])
+
+
+def parts_of(
+    shape: ModelShape,
+    *,
+    device: str,
+    references: int,
+    kl: bool,
+    update: PassTokens,
+    decode: DecodeTokens,
+    checkpointing: bool,
+) -> list[Part]:
+    """Every part of a run's memory.
+
+    Args:
+        shape: the model's sizes.
+        device: `cpu` or `cuda`; weights and everything else lie there.
+        references: second copies of the model for the KL term.
+        kl: whether the loss has a KL term.
+        update: the largest micro-batch.
+        decode: the largest batch of rows.
+        checkpointing: whether layers are computed again in the backward pass.
+    """
+    process = Part("process", "always", _PROCESS[device])
+    parts = [
+        process,
+        Part("weights", "always", shape.weight_bytes + shape.adapter_bytes),
+        Part("reference", "always", references * (shape.weight_bytes + shape.adapter_bytes)),
+        Part("optimiser", "always", 2 * shape.trained_bytes),
+        Part("gradients", "update", shape.trained_bytes),
+        Part("activations", "update", activations(shape, update, checkpointing)),
+        Part("logits", "update", _logits(shape, update, kl)),
+        Part("prefill", "sampling", _prefill(shape, decode)),
+        Part("keys and values", "sampling", keys_and_values(shape, decode)),
+        Part("sampled logits", "sampling", 4 * 4 * decode.rows * shape.vocabulary),
+    ]
+    if shape.wide and shape.adapted_bytes:
+        parts.append(Part("merged adapters", "sampling", shape.adapted_bytes))
+    if not shape.wide and shape.full:
+        parts.append(Part("cast weights", "update", shape.weight_bytes // 2))
+    return [p for p in parts if p.bytes]
+
+
+def activations(shape: ModelShape, update: PassTokens, checkpointing: bool) -> int:
+    """What the layers keep for the backward pass, and what the layer at work needs besides."""
+    element = 4 if shape.wide else 2
+    joined = 2 * shape.keys * element * update.joined
+    layer = update.tokens * _kept_per_token(shape) + joined
+    ends = update.tokens * 2 * shape.hidden * 4 + 3 * update.outputs * shape.hidden * 4
+    at_work = update.tokens * 4 * (shape.inner + shape.hidden) * element
+    if checkpointing:
+        return shape.layers * update.tokens * shape.hidden * element + layer + ends + at_work
+    return shape.layers * layer + ends + at_work
+
+
+def _kept_per_token(shape: ModelShape) -> int:
+    """Bytes that one layer saves for a token's gradient.
+
+    Both norms' inputs are saved in float32; then the linear layers' inputs, which only trained
+    weights or adapters need, the queries, keys and values, attention's output, and the gate, its
+    activation, the other half and their product.
+    """
+    e, q, k, i, r = shape.hidden, shape.queries, shape.keys, shape.inner, shape.rank
+    norms = 4 * 2 * e
+    if shape.full:
+        norms += 4 * 2 * e  # their gains are trained
+    if shape.wide:
+        return norms + 4 * (2 * e + 3 * q + 2 * k + 4 * i + 7 * r)
+    attended = 2 * (2 * q + 2 * k)
+    if shape.full:  # autocast copies the input of every linear layer anew
+        return norms + attended + 2 * (5 * e + 4 * i)
+    # the adapters are float32, and PEFT copies the input of every adapted layer to it
+    return norms + attended + 2 * 3 * i + 4 * (5 * e + q + i + 7 * r)
+
+
+def _logits(shape: ModelShape, update: PassTokens, kl: bool) -> int:
+    """A chunk of logits, how often it exists at once, and the embedding's and head's gradients."""
+    rows = min(_CHUNK, update.outputs)
+    copies = (6 if shape.full else 3) + (2 if kl else 0)
+    tables = 2 * 4 * shape.vocabulary * shape.hidden if shape.full else 0
+    return 4 * rows * shape.vocabulary * copies + tables
+
+
+def keys_and_values(shape: ModelShape, decode: DecodeTokens) -> int:
+    """The prefixes' keys and values, held once, and every row's own columns."""
+    element = 4 if shape.wide or shape.full else 2
+    own = decode.rows * decode.columns
+    prefixes = decode.prefilled if shape.shared else 0
+    return 2 * shape.layers * shape.keys * element * (prefixes + own)
+
+
+def _prefill(shape: ModelShape, decode: DecodeTokens) -> int:
+    """The layer at work while the prompts are read."""
+    element = 4 if shape.wide or shape.full else 2
+    floats = 3 * shape.inner + 3 * shape.hidden + 2 * shape.queries + 2 * shape.keys
+    return decode.prefilled * floats * element
