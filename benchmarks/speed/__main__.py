@@ -96,8 +96,9 @@ def main(
         policy = random_policy(random, device, kind)
     else:
         policy = load_policy(model, device=device, dtype=kind)
-    # Nothing moves: every repetition does the same work.
-    optimiser = torch.optim.AdamW(policy.base.parameters(), lr=0.0, weight_decay=0.0)
+    # Both sides' default. Nothing moves: every repetition does the same work.
+    weights = policy.base.parameters()
+    optimiser = torch.optim.AdamW(weights, lr=0.0, weight_decay=0.0, fused=True)
     bench = Bench(
         policy,
         optimiser,

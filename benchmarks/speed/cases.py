@@ -371,12 +371,12 @@ def growth_case(bench: Bench, case: str) -> Row:
     for name, shapes in sizes.items():
         for shape in shapes:
             points.append({"grows": name, **_point(bench, ours, shape.sized(bench.scale))})
-    xs = [log(p["tokens_unique"]) for p in points]
-    ys = [log(p["ours_s"]) for p in points]
+    chosen = {name: [p for p in points if p["grows"] == name] for name in sizes}
     return {
         "case": "growth",
-        "slope": slope(xs, ys),
-        "slope_pack": slope(*_logs(points, "pack")),
+        "slope": slope(points, "ours_s"),
+        "slope_cpu": slope(points, "ours_cpu_s"),
+        "slope_cpu_by": {name: slope(part, "ours_cpu_s") for name, part in chosen.items()},
         "points": points,
     }
 
@@ -399,13 +399,10 @@ def _point(bench: Bench, ours: Ours, shape: Shape) -> Row:
     }
 
 
-def _logs(points: list[Row], grows: str) -> tuple[list[float], list[float]]:
-    chosen = [p for p in points if p["grows"] == grows]
-    return [log(p["tokens_unique"]) for p in chosen], [log(p["ours_s"]) for p in chosen]
-
-
-def slope(xs: list[float], ys: list[float]) -> float:
-    """Least squares."""
+def slope(points: list[Row], seconds: str) -> float:
+    """The power of the unique tokens with which time grows: least squares over the logarithms."""
+    xs = [log(p["tokens_unique"]) for p in points]
+    ys = [log(p[seconds]) for p in points]
     x0, y0 = sum(xs) / len(xs), sum(ys) / len(ys)
     upper = sum((x - x0) * (y - y0) for x, y in zip(xs, ys, strict=True))
     return upper / sum((x - x0) ** 2 for x in xs)

@@ -21,6 +21,7 @@ from benchmarks.speed.cases import (
     growth_case,
     halving_token,
     rollouts_case,
+    slope,
     step_case,
     update_case,
     update_flops,
@@ -211,6 +212,11 @@ def test_operations_are_counted_as_the_profiler_counts_them() -> None:
 
 def test_the_token_that_halves() -> None:
     assert halving_token([(4, 5, 6, 7), (4, 6, 5, 7)]) in (5, 6)
+
+
+def test_the_slope_is_the_power() -> None:
+    points = [{"tokens_unique": n, "ours_s": 3 * n**1.5} for n in (10, 30, 500)]
+    assert slope(points, "ours_s") == pytest.approx(1.5)
 
 
 def tiny_bench(**changes: Any) -> Bench:
