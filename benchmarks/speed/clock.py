@@ -28,8 +28,11 @@ class Clock:
         wall, cpu = time.perf_counter(), time.process_time()
         yield
         _wait()
-        self.wall[name].append(time.perf_counter() - wall)
-        self.cpu[name].append(time.process_time() - cpu)
+        wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+        self.wall[name].append(wall)
+        self.cpu[name].append(cpu)
+        # A long case that is cut off has told what it found.
+        print(f"{name}: {wall:.2f} s, {cpu:.2f} s of processor time", file=sys.stderr)
 
     def sums(self, names: list[str], *, cpu: bool = False) -> list[float]:
         """Seconds of these parts together, one a repetition."""
