@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
-.PHONY: demo test check format clean
+.PHONY: demo test check format bench clean
 
 demo: $(STAMP)
 	$(BIN)/cada align recipes/demo.yaml
@@ -21,6 +21,15 @@ check: $(STAMP)
 format: $(STAMP)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+# Against TRL, which nothing else needs: `make bench`, or one case with `make bench CASE=update`.
+CASE ?= all
+bench: $(VENV)/.bench
+	$(BIN)/python -m benchmarks.speed $(CASE) $(ARGS)
+
+$(VENV)/.bench: $(STAMP)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'
+	touch $@
 
 clean:
 	rm -rf $(VENV)

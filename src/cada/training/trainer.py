@@ -109,7 +109,9 @@ class Trainer:
             project_dir=str(folder),
         )
         parameters = trained_weights(policy.model).values()
-        adam = torch.optim.AdamW(parameters, lr=0.0, weight_decay=self.options.weight_decay)
+        adam = torch.optim.AdamW(
+            parameters, lr=0.0, weight_decay=self.options.weight_decay, fused=True
+        )
         self.optimiser = self.accelerator.prepare_optimizer(adam)
         self.checkpoints = Checkpoints(folder / "checkpoints", self.options.keep_checkpoints)
         engine = make_engine(policy, self.options.rows_per_batch, partial(self._within, "rollouts"))
