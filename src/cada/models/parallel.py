@@ -10,10 +10,11 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any, TypeVar
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, PartialState
 from torch import Tensor, distributed, nn
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
@@ -21,6 +22,8 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from cada.errors import CadaError
 
 T = TypeVar("T")
+
+_PATIENCE = timedelta(days=7)
 
 
 class Processes:
@@ -66,6 +69,46 @@ class Processes:
         if self.count > 1:
             self.from_main(None)
             self.gather([None])
+
+
+def many_asked(environment: Mapping[str, str] = os.environ) -> bool:
+    """Whether a launcher started this process as one of several."""
+    return int(environment.get("WORLD_SIZE", "1") or 1) > 1
+
+
+def join_processes(device: str | None) -> Processes:
+    """Meet the other processes of this run, if a launcher started several.
+
+    Args:
+        device: the recipe's; CUDA where there is one when None.
+    """
+    if many_asked() and not distributed.is_initialized():
+        on_cpu = device == "cpu" or not torch.cuda.is_available()
+        # The others wait while the main one measures; a launcher ends them if it dies.
+        PartialState(cpu=on_cpu, timeout=_PATIENCE)
+    return Processes()
+
+
+def precision(device: str, default: str, asked: str | None, capabilities: Mapping[str, Any]) -> str:
+    """The mixed precision to train in: `no` or `bf16`.
+
+    Args:
+        device: `cpu` or `cuda`.
+        default: what is taken where nothing is asked for.
+        asked: accelerate's `mixed_precision`; `no` is what a launcher says unasked.
+        capabilities: of the CPU, by torch's names.
+
+    Raises:
+        CadaError: it is not to be had, here or at all.
+    """
+    if asked in (None, "", "no"):
+        return default
+    where, mend = "accelerate's mixed_precision", "Launch with --mixed_precision no"
+    if asked != "bf16":
+        raise CadaError(f"{asked} is asked for, and cada trains in bf16 or without", where, mend)
+    if device == "cpu" and not (capabilities.get("avx512_bf16") or capabilities.get("amx_bf16")):
+        raise CadaError("bf16 is asked for, and this CPU computes without it", where, mend)
+    return "bf16"
 
 
 class Root(nn.Module):
@@ -157,6 +200,4 @@ def like(value: Tensor, pattern: Tensor) -> Tensor:
     if not isinstance(pattern, DTensor):
         return value
     value = value.to(pattern.device)
-    return distribute_tensor(
-        value, pattern.device_mesh, pattern.placements, src_data_rank=None
-    )
+    return distribute_tensor(value, pattern.device_mesh, pattern.placements, src_data_rank=None)

@@ -6,6 +6,7 @@ import logging
 import shutil
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -38,15 +39,21 @@ class RememberingEngine:
         self.folder = folder
 
     def generate(
-        self, prompts: list[Prompt], samples: int, sampling: Sampling, seed: int
+        self,
+        prompts: list[Prompt],
+        samples: int,
+        sampling: Sampling,
+        seed: int,
+        seeds: list[int] | None = None,
     ) -> list[list[Rollout]]:
         """`samples` completions a prompt, sampled now or before."""
         path = self.folder / f"{seed}.parquet"
-        call = _call(prompts, samples, sampling)
+        call = _call(prompts, samples, sampling, seeds)
         if (table := _read(path, call)) is not None:
             log.info("going on with %d rollouts sampled before", len(table))
             return _grouped(prompts, samples, table)
-        groups = self.engine.generate(prompts, samples, sampling, seed)
+        options = {} if seeds is None else {"seeds": seeds}
+        groups = self.engine.generate(prompts, samples, sampling, seed, **options)
         rows = [{c: getattr(r, c) for c in _COLUMNS.names} for group in groups for r in group]
         table = pa.Table.from_pylist(rows, schema=_COLUMNS.with_metadata({_CALL: call}))
         with atomic_path(path) as temporary:
@@ -67,9 +74,13 @@ def _read(path: Path, call: bytes) -> pa.Table | None:
     return table if (table.schema.metadata or {}).get(_CALL) == call else None
 
 
-def _call(prompts: list[Prompt], samples: int, sampling: Sampling) -> bytes:
+def _call(
+    prompts: list[Prompt], samples: int, sampling: Sampling, seeds: list[int] | None
+) -> bytes:
     """What a call asked for, as a digest."""
-    asked = [[[p.request_id, p.mode, p.ids] for p in prompts], samples, asdict(sampling)]
+    asked: list[Any] = [[[p.request_id, p.mode, p.ids] for p in prompts], samples, asdict(sampling)]
+    if seeds is not None:
+        asked.append(seeds)
     return hashlib.sha256(json.dumps(asked).encode()).hexdigest().encode()
 
 

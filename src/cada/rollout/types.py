@@ -54,7 +54,15 @@ class Engine(Protocol):
     """Samples completions from the policy as it is now."""
 
     def generate(
-        self, prompts: list[Prompt], samples: int, sampling: Sampling, seed: int
+        self,
+        prompts: list[Prompt],
+        samples: int,
+        sampling: Sampling,
+        seed: int,
+        seeds: list[int] | None = None,
     ) -> list[list[Rollout]]:
-        """`samples` completions a prompt, in the prompts' order."""
+        """`samples` completions a prompt, in the prompts' order.
+
+        With `seeds`, one a prompt, a prompt's completions do not depend on the others in the call.
+        """
         ...

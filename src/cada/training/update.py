@@ -115,9 +115,11 @@ def update(
     policy.model.eval()
     optimiser.zero_grad()
     root = root or Root(policy.model)
-    every = shares(samples, tokens, processes.count)
+    # A forward is a collective under FSDP, and the plain path takes one a sample: so one a pass;
+    # who has fewer passes makes up for them with passes that weigh 0.
+    many_plain = processes.count > 1 and not policy.shared
+    every = shares(samples, 1 if many_plain else tokens, processes.count)
     own = every[processes.rank]
-    # A pass is a collective under FSDP: who has fewer makes up for them with passes that weigh 0.
     passes = max(len(each) for each in every)
     filler = [min(samples, key=lambda s: len(s.prompt.ids) + len(s.rollout.completion_ids))]
     loss_sum, entropy, kl, count = 0.0, 0.0, 0.0, 0.0
