@@ -61,7 +61,7 @@ def make_reference(policy: Policy, case: Case) -> Reference | None:
         draw = torch.Generator().manual_seed(5)
         with torch.no_grad():
             for weight in policy.model.parameters():
-                weight += 0.02 * torch.randn(weight.shape, generator=draw, dtype=weight.dtype)
+                weight.add_(0.02 * torch.randn(weight.shape, generator=draw, dtype=weight.dtype))
     return reference
 
 

@@ -88,7 +88,7 @@ class Outcome:
     main: bool = True
 
 
-def align(recipe: Recipe, watcher: Watcher) -> Outcome:
+def align(recipe: Recipe, watcher: Watcher) -> Outcome:  # noqa: PLR0915 - the story in order
     """Align a model by the recipe.
 
     Raises:

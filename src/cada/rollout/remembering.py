@@ -6,7 +6,6 @@ import logging
 import shutil
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -39,21 +38,15 @@ class RememberingEngine:
         self.folder = folder
 
     def generate(
-        self,
-        prompts: list[Prompt],
-        samples: int,
-        sampling: Sampling,
-        seed: int,
-        seeds: list[int] | None = None,
+        self, prompts: list[Prompt], samples: int, sampling: Sampling, seed: int
     ) -> list[list[Rollout]]:
         """`samples` completions a prompt, sampled now or before."""
         path = self.folder / f"{seed}.parquet"
-        call = _call(prompts, samples, sampling, seeds)
+        call = _call(prompts, samples, sampling)
         if (table := _read(path, call)) is not None:
             log.info("going on with %d rollouts sampled before", len(table))
             return _grouped(prompts, samples, table)
-        options = {} if seeds is None else {"seeds": seeds}
-        groups = self.engine.generate(prompts, samples, sampling, seed, **options)
+        groups = self.engine.generate(prompts, samples, sampling, seed)
         rows = [{c: getattr(r, c) for c in _COLUMNS.names} for group in groups for r in group]
         table = pa.Table.from_pylist(rows, schema=_COLUMNS.with_metadata({_CALL: call}))
         with atomic_path(path) as temporary:
@@ -74,13 +67,11 @@ def _read(path: Path, call: bytes) -> pa.Table | None:
     return table if (table.schema.metadata or {}).get(_CALL) == call else None
 
 
-def _call(
-    prompts: list[Prompt], samples: int, sampling: Sampling, seeds: list[int] | None
-) -> bytes:
+def _call(prompts: list[Prompt], samples: int, sampling: Sampling) -> bytes:
     """What a call asked for, as a digest."""
-    asked: list[Any] = [[[p.request_id, p.mode, p.ids] for p in prompts], samples, asdict(sampling)]
-    if seeds is not None:
-        asked.append(seeds)
+    own = [p.seed for p in prompts if p.seed is not None]
+    prompted = [[p.request_id, p.mode, p.ids] for p in prompts]
+    asked = [prompted, samples, asdict(sampling), *([own] if own else [])]
     return hashlib.sha256(json.dumps(asked).encode()).hexdigest().encode()
 
 

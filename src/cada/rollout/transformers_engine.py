@@ -124,18 +124,13 @@ class SharedEngine(_Engine):
 
     @torch.no_grad()
     def generate(
-        self,
-        prompts: list[Prompt],
-        samples: int,
-        sampling: Sampling,
-        seed: int,
-        seeds: list[int] | None = None,
+        self, prompts: list[Prompt], samples: int, sampling: Sampling, seed: int
     ) -> list[list[Rollout]]:
         """`samples` completions a prompt, in the prompts' order; the same for the same seed."""
         device = self.policy.device
         generator = torch.Generator(device).manual_seed(seed)
         rows = [
-            _Row(p, (i, s), None if seeds is None else seeds[i] + s)
+            _Row(p, (i, s), None if p.seed is None else p.seed + s)
             for i, p in enumerate(prompts)
             for s in range(samples)
         ]
@@ -220,19 +215,13 @@ class PlainEngine(_Engine):
 
     @torch.no_grad()
     def generate(
-        self,
-        prompts: list[Prompt],
-        samples: int,
-        sampling: Sampling,
-        seed: int,
-        seeds: list[int] | None = None,
+        self, prompts: list[Prompt], samples: int, sampling: Sampling, seed: int
     ) -> list[list[Rollout]]:
         """`samples` completions a prompt, in the prompts' order; the same for the same seed."""
-        if seeds is not None:
-            return [
-                self.generate([prompt], samples, sampling, own)[0]
-                for prompt, own in zip(prompts, seeds, strict=True)
-            ]
+        if len(prompts) > 1 and any(p.seed is not None for p in prompts):
+            return [self.generate([prompt], samples, sampling, seed)[0] for prompt in prompts]
+        if prompts and prompts[0].seed is not None:
+            seed = prompts[0].seed
         flat = [p for p in prompts for _ in range(samples)]
         done: list[Rollout] = []
         was_training = self.policy.model.training

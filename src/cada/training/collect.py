@@ -174,12 +174,12 @@ class Collector:
         mode = str(phase.rollout_mode)
         prompts = [self.prompter.prompt(r, mode, seed, sampling=True) for r in requests.values()]
         sampling = Sampling(phase.max_tokens, phase.temperature, phase.top_p)
-        each = phase.rollouts_per_request
         if self.row_seeds:
-            seeds = [derive_seed(seed, number) for number in requests]
-            groups = self.engine.generate(prompts, each, sampling, seed, seeds=seeds)
-        else:
-            groups = self.engine.generate(prompts, each, sampling, seed)
+            prompts = [
+                replace(prompt, seed=derive_seed(seed, number))
+                for number, prompt in zip(requests, prompts, strict=True)
+            ]
+        groups = self.engine.generate(prompts, phase.rollouts_per_request, sampling, seed)
         pairs = [
             (request, rollout)
             for request, rollouts in zip(requests.values(), groups, strict=True)
