@@ -80,14 +80,10 @@ from cada.cli.main import run
 from cada.training import trainer
 once = trainer.update
 def update(*arguments, **options):
-    if os.environ["RANK"] == "1" and os.listdir({checkpoints!r} + "/step-00001"):
+    if os.environ["RANK"] == "1" and os.path.isdir({first!r}):
         os.kill(os.getpid(), signal.SIGKILL)
     return once(*arguments, **options)
-def first(*arguments, **options):
-    if os.path.isdir({checkpoints!r} + "/step-00001"):
-        return update(*arguments, **options)
-    return once(*arguments, **options)
-trainer.update = first
+trainer.update = update
 sys.argv = ["cada", "align", *{arguments!r}]
 run()
 """
@@ -99,7 +95,9 @@ def test_when_a_process_dies_the_others_stop_and_the_same_command_goes_on(recipe
     seeds = "training.row_seeds=true"
     script = recipe.parent / "killed.py"
     arguments = [str(recipe), f"output={two}", seeds]
-    script.write_text(KILLED.format(checkpoints=str(two / "checkpoints"), arguments=arguments))
+    script.write_text(
+        KILLED.format(first=str(two / "checkpoints" / "step-00001"), arguments=arguments)
+    )
     killed = launch(script)
     assert killed.returncode not in (0, -signal.SIGKILL), killed.stderr
     assert sorted(p.name for p in (two / "checkpoints").glob("step-*")) == [

@@ -6,7 +6,8 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from torch import Tensor, distributed, multiprocessing, nn
+from torch import Tensor, distributed, nn
+from torch.multiprocessing.spawn import spawn
 
 from cada.config.recipe import Lora, Phase
 from cada.models.adapters import add_adapters
@@ -29,7 +30,8 @@ class WideNorm(nn.Module):
 
     def forward(self, hidden: Tensor) -> Tensor:
         scale = torch.rsqrt(hidden.pow(2).mean(-1, keepdim=True) + self.eps)
-        return self.weight * hidden * scale
+        scaled: Tensor = self.weight * hidden * scale
+        return scaled
 
 
 def make_policy(case: Case) -> Policy:
@@ -99,7 +101,9 @@ def run(count: int, jobs: dict[str, Job], folder: Path) -> list[dict[str, dict[s
     """Every job in `count` processes; what each process found, by the job's name."""
     plain = {name: (case, some, wanted.model_dump(), how) for name, (case, some, wanted, how)
              in jobs.items()}  # fmt: skip
-    multiprocessing.spawn(_worker, (count, plain, str(folder)), nprocs=count)
+    spawn(  # type: ignore[no-untyped-call]
+        _worker, (count, plain, str(folder)), nprocs=count
+    )
     return [torch.load(folder / f"{rank}.pt", weights_only=False) for rank in range(count)]
 
 

@@ -105,9 +105,13 @@ def precision(device: str, default: str, asked: str | None, capabilities: Mappin
         return default
     where, mend = "accelerate's mixed_precision", "Launch with --mixed_precision no"
     if asked != "bf16":
-        raise CadaError(f"{asked} is asked for, and cada trains in bf16 or without", where, mend)
+        raise CadaError(
+            f"{asked} is asked for, and cada trains in bf16 or without", where=where, mend=mend
+        )
     if device == "cpu" and not (capabilities.get("avx512_bf16") or capabilities.get("amx_bf16")):
-        raise CadaError("bf16 is asked for, and this CPU computes without it", where, mend)
+        raise CadaError(
+            "bf16 is asked for, and this CPU computes without it", where=where, mend=mend
+        )
     return "bf16"
 
 
