@@ -99,6 +99,7 @@ def test_when_a_process_dies_the_others_stop_and_the_same_command_goes_on(recipe
         KILLED.format(first=str(two / "checkpoints" / "step-00001"), arguments=arguments)
     )
     killed = launch(script)
+    print(killed.stdout[-1500:], killed.stderr[:6000])
     assert killed.returncode not in (0, -signal.SIGKILL), killed.stderr
     assert sorted(p.name for p in (two / "checkpoints").glob("step-*")) == [
         "step-00000",
