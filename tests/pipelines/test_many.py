@@ -20,24 +20,17 @@ def launch(
     *arguments: object, processes: int = 2, shards: bool = False, **environment: str
 ) -> subprocess.CompletedProcess[str]:
     """`cada` under accelerate, from a script where that is given first."""
-    options = [
-        "--cpu",
-        "--num_processes",
-        processes,
-        "--num_machines",
-        1,
-        "--mixed_precision",
-        "no",
-    ]
+    # --cpu would start one process; the recipe's device makes these compute on a CPU.
+    how = ["--use_fsdp", "--fsdp_version", 2] if shards else ["--multi_gpu"]
+    options = [*how, "--num_processes", processes, "--num_machines", 1, "--mixed_precision", "no"]
     port = ["--main_process_port", 0, "--dynamo_backend", "no"]
     called = arguments if str(arguments[0]).endswith(".py") else ("-m", "cada", *arguments)
-    sharded = {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2"} if shards else {}
     return subprocess.run(
         [sys.executable, "-m", "accelerate.commands.launch", *map(str, [*options, *port, *called])],
         capture_output=True,
         text=True,
         check=False,
-        env={**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", **sharded, **environment},
+        env={**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", **environment},
     )
 
 
@@ -67,11 +60,13 @@ def assert_like(one: Path, two: Path) -> None:
 @pytest.mark.parametrize("shards", [False, True], ids=["ddp", "fsdp2"])
 def test_two_processes_train_what_one_trains(recipe: Path, shards: bool) -> None:
     one, two = recipe.parent / "one", recipe.parent / "two"
-    seeds = "training.row_seeds=true"
-    assert alone("align", recipe, f"output={one}", seeds).returncode == 0
-    done = launch("align", recipe, f"output={two}", seeds, "--json", shards=shards)
+    seeds = ("device=cpu", "training.row_seeds=true")
+    assert alone("align", recipe, f"output={one}", *seeds).returncode == 0
+    done = launch("align", recipe, f"output={two}", *seeds, "--json", shards=shards)
     assert done.returncode == 0, done.stderr
     assert_like(one, two)
+    for run, count in ((one, 1), (two, 2)):
+        assert json.loads((run / "environment.json").read_text())["processes"] == count
 
 
 KILLED = """
@@ -92,14 +87,13 @@ run()
 @pytest.mark.slow
 def test_when_a_process_dies_the_others_stop_and_the_same_command_goes_on(recipe: Path) -> None:
     one, two = recipe.parent / "one", recipe.parent / "two"
-    seeds = "training.row_seeds=true"
+    seeds = ("device=cpu", "training.row_seeds=true")
     script = recipe.parent / "killed.py"
-    arguments = [str(recipe), f"output={two}", seeds]
+    arguments = [str(recipe), f"output={two}", *seeds]
     script.write_text(
         KILLED.format(first=str(two / "checkpoints" / "step-00001"), arguments=arguments)
     )
     killed = launch(script)
-    print(killed.stdout[-1500:], killed.stderr[:6000])
     assert killed.returncode not in (0, -signal.SIGKILL), killed.stderr
     assert sorted(p.name for p in (two / "checkpoints").glob("step-*")) == [
         "step-00000",
@@ -108,5 +102,5 @@ def test_when_a_process_dies_the_others_stop_and_the_same_command_goes_on(recipe
     assert not (two / "model").exists()
     done = launch("align", *arguments)
     assert done.returncode == 0, done.stderr
-    assert alone("align", recipe, f"output={one}", seeds).returncode == 0
+    assert alone("align", recipe, f"output={one}", *seeds).returncode == 0
     assert_like(one, two)

@@ -136,7 +136,7 @@ def align(recipe: Recipe, watcher: Watcher) -> Outcome:  # noqa: PLR0915 - the s
         if processes.from_main(report.exists()):
             return Outcome(folder, report, processes.main)
         if processes.main:
-            write_environment(folder, recipe, torch.get_num_threads())
+            write_environment(folder, recipe, torch.get_num_threads(), processes.count)
         judge = make_judge(recipe.judge, replies_path(folder), recipe.device)
         prompter = Prompter(casebook, recipe.prompting, policy.tokenizer, policy.system_role)
 
