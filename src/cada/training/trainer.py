@@ -170,7 +170,9 @@ class Trainer:
             self.accelerator.log(_numbers(metrics), step=metrics["step"])
             if on_step:
                 on_step(metrics, self.total)
-        self.accelerator.end_training()
+        # end_training would also take the processes apart, which still have to save and measure.
+        for tracker in self.accelerator.trackers:
+            tracker.finish()
         return self.progress
 
     def _within(self, what: str, done: int, total: int) -> None:
