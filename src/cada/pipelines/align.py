@@ -159,11 +159,6 @@ def align(recipe: Recipe, watcher: Watcher) -> Outcome:  # noqa: PLR0915 - the s
             table = tabulate(answers, label, judge.name)
             return table + canary_rows(policy, prompter, canary, label, tokens)
 
-        def save() -> None:
-            if processes.main:
-                save_policy(policy, folder / "model", merge=recipe.merge_lora)
-                save_prompting(folder / "model", recipe.prompting)
-
         watcher.stage("measuring the model before training")
         before = rows("before")
         processes.wait()
@@ -171,7 +166,9 @@ def align(recipe: Recipe, watcher: Watcher) -> Outcome:  # noqa: PLR0915 - the s
         trainer = Trainer(recipe, policy, prompter, judge, train, folder, watcher.within_step)
         progress = trainer.train(watcher.trained)
         watcher.stage("saving the model")
-        trainer.alone(save)
+        save_policy(policy, folder / "model", merge=recipe.merge_lora)
+        if processes.main:
+            save_prompting(folder / "model", recipe.prompting)
         watcher.stage("measuring the model after training")
         after = trainer.alone(partial(rows, "after"))
         if processes.main:
