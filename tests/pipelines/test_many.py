@@ -57,12 +57,16 @@ def assert_like(one: Path, two: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("shards", [False, True], ids=["ddp", "fsdp2"])
-def test_two_processes_train_what_one_trains(recipe: Path, shards: bool) -> None:
+@pytest.mark.parametrize(
+    ("shards", "change"),
+    [(False, "seed=1"), (True, "seed=1"), (True, "lora={rank: 2, alpha: 4}")],
+    ids=["ddp", "fsdp2", "fsdp2 and adapters"],
+)
+def test_two_processes_train_what_one_trains(recipe: Path, shards: bool, change: str) -> None:
     one, two = recipe.parent / "one", recipe.parent / "two"
-    seeds = ("device=cpu", "training.row_seeds=true")
-    assert alone("align", recipe, f"output={one}", *seeds).returncode == 0
-    done = launch("align", recipe, f"output={two}", *seeds, "--json", shards=shards)
+    same = ("device=cpu", "training.row_seeds=true", change)
+    assert alone("align", recipe, f"output={one}", *same).returncode == 0
+    done = launch("align", recipe, f"output={two}", *same, "--json", shards=shards)
     assert done.returncode == 0, done.stderr
     assert_like(one, two)
     for run, count in ((one, 1), (two, 2)):
