@@ -68,6 +68,8 @@ def align_command(
     console = Console(stderr=as_json)
     with ConsoleWatcher(console) as watcher:
         outcome = align(chosen, watcher, force=force)
+    if not outcome.main:
+        return
     run = load_run(outcome.folder)
     rows = run.evaluation["rows"]
     if as_json:

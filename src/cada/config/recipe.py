@@ -320,6 +320,11 @@ class Training(_Section):
         description="Compute each layer again in the backward pass instead of keeping its "
         "activations: far less memory, for about a third more time.",
     )
+    row_seeds: bool = Field(
+        default=False,
+        description="Sample every completion from a seed of its own, so that it does not depend on "
+        "rows_per_batch. Several processes always do; one then samples the same texts as they.",
+    )
     rows_per_batch: int = Field(default=128, ge=1, description="Completions decoded at once.")
     checkpoint_every: int = Field(default=1, ge=1, description="Steps between checkpoints.")
     keep_checkpoints: int = Field(default=2, ge=1, description="Checkpoints kept, the newest.")

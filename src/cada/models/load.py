@@ -12,6 +12,7 @@ import torch
 from jinja2 import TemplateError
 from peft import PeftModel
 from safetensors import SafetensorError
+from torch.distributed.tensor import DTensor
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
 from cada.config.recipe import Lora
@@ -19,6 +20,7 @@ from cada.errors import CadaError
 from cada.files import atomic_path
 from cada.models.adapters import add_adapters, merged_state
 from cada.models.disk import disk_errors
+from cada.models.parallel import Processes, full
 from cada.models.shared_prefix import NAME, check_support
 
 BUILTIN = "builtin:smollm2-135m"
@@ -136,16 +138,22 @@ def save_policy(policy: Policy, folder: Path, *, merge: bool = True) -> None:
     """Save weights (safetensors), tokenizer and chat template, whole or not at all.
 
     Adapters are merged into the weights unless `merge` is false; the model in memory keeps them.
+    Of many processes all call this, for weights may be sharded, and the main one writes.
     """
+    merged = isinstance(policy.model, PeftModel) and merge
+    sharded = any(isinstance(p, DTensor) for p in policy.model.parameters())
+    state = None
+    if merged or sharded:
+        state = merged_state(policy.model) if merged else policy.model.state_dict()
+        state = {name: full(value) for name, value in state.items()}
+        if policy.base.config.tie_word_embeddings:
+            state.pop("lm_head.weight", None)
+    if not Processes().main:
+        return
     with atomic_path(folder) as path, disk_errors():
         path.mkdir()
-        if isinstance(policy.model, PeftModel) and merge:
-            state = merged_state(policy.model)
-            if policy.base.config.tie_word_embeddings:
-                state.pop("lm_head.weight", None)
-            policy.base.save_pretrained(path, state_dict=state)
-        else:
-            policy.model.save_pretrained(path)
+        model = policy.base if merged else policy.model
+        model.save_pretrained(path, **({} if state is None else {"state_dict": state}))
         policy.tokenizer.save_pretrained(path)
 
 

@@ -7,7 +7,9 @@ killed run stopped.
 """
 
 import logging
+from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -26,6 +28,7 @@ from cada.files import held, write_json, write_text
 from cada.judging.make import cost, make_judge
 from cada.judging.verdict import check_judge
 from cada.models.load import is_wide, load_policy, place, save_policy
+from cada.models.parallel import join_processes
 from cada.models.trained import save_prompting
 from cada.pipelines.plan import check_memory, check_precision
 from cada.pipelines.run_folder import check_run, open_run, write_environment
@@ -36,7 +39,7 @@ from cada.requests.sources import load_requests, load_sets
 from cada.requests.types import Request
 from cada.rollout.prompts import Prompter
 from cada.training.collect import RequestStream
-from cada.training.trainer import REPLIES, Trainer, check_trackers
+from cada.training.trainer import Trainer, check_trackers, replies_path
 
 log = logging.getLogger(__name__)
 
@@ -61,20 +64,42 @@ class Watcher(Protocol):
         ...
 
 
+class _Silent:
+    """Watches for a process that is not the main one."""
+
+    def stage(self, text: str) -> None:
+        """Nothing."""
+
+    def measured(self, text: str, done: int, total: int) -> None:
+        """Nothing."""
+
+    def within_step(self, what: str, done: int, total: int) -> None:
+        """Nothing."""
+
+    def trained(self, metrics: dict[str, Any], total: int) -> None:
+        """Nothing."""
+
+
 @dataclass(frozen=True)
 class Outcome:
-    """Where the run's results are."""
+    """Where the run's results are; `main` is false of all processes but the one that tells."""
 
     folder: Path
     report: Path
+    main: bool = True
 
 
-def align(recipe: Recipe, watcher: Watcher, *, force: bool = False) -> Outcome:
+def align(  # noqa: PLR0915 - the story in order
+    recipe: Recipe, watcher: Watcher, *, force: bool = False
+) -> Outcome:
     """Align a model by the recipe; `force` starts what by its plan cannot fit.
 
     Raises:
         CadaError: bad input, a folder that holds another run or is in use, or a full disk.
     """
+    processes = join_processes(recipe.device)
+    if not processes.main:
+        watcher = _Silent()
     if recipe.threads:
         torch.set_num_threads(recipe.threads)
     casebook = load_casebook(recipe.casebook)
@@ -91,9 +116,9 @@ def align(recipe: Recipe, watcher: Watcher, *, force: bool = False) -> Outcome:
     check_judge(recipe.judge.kind, recipe.judge.harm_only, [*_judged(recipe, train), *measured])
     folder = check_run(recipe)
     report = folder / "report.html"
-    if report.exists():
+    if processes.from_main(report.exists()):
         log.info("%s is finished", folder)
-        return Outcome(folder, report)
+        return Outcome(folder, report, processes.main)
     check_precision(recipe)
     if not force:
         check_memory(recipe)
@@ -108,19 +133,25 @@ def align(recipe: Recipe, watcher: Watcher, *, force: bool = False) -> Outcome:
         seed=recipe.seed,
         phases=len(recipe.phases),
     )
-    open_run(recipe)
-    with held(folder):
+    if processes.main:
+        open_run(recipe)
+    processes.wait()
+    # The main process alone writes; the others only train.
+    with held(folder) if processes.main else nullcontext():
         check_run(recipe)
-        if report.exists():
-            return Outcome(folder, report)
-        write_environment(folder, recipe, torch.get_num_threads())
-        judge = make_judge(recipe.judge, folder / REPLIES, recipe.device)
+        if processes.from_main(report.exists()):
+            return Outcome(folder, report, processes.main)
+        if processes.main:
+            write_environment(folder, recipe, torch.get_num_threads(), processes.count)
+        judge = make_judge(recipe.judge, replies_path(folder), recipe.device)
         prompter = Prompter(casebook, recipe.prompting, policy.tokenizer, policy.system_role)
 
         target = LocalTarget(policy, prompter)
         canary, tokens = recipe.evaluation.canary, recipe.training.tokens_per_microbatch
 
         def rows(label: str) -> list[Row]:
+            if not processes.main:
+                return []
             answers = measure(
                 target,
                 judge,
@@ -136,26 +167,30 @@ def align(recipe: Recipe, watcher: Watcher, *, force: bool = False) -> Outcome:
 
         watcher.stage("measuring the model before training")
         before = rows("before")
+        processes.wait()
         watcher.stage("training")
         trainer = Trainer(recipe, policy, prompter, judge, train, folder, watcher.within_step)
         progress = trainer.train(watcher.trained)
         watcher.stage("saving the model")
         save_policy(policy, folder / "model", merge=recipe.merge_lora)
-        save_prompting(folder / "model", recipe.prompting)
+        if processes.main:
+            save_prompting(folder / "model", recipe.prompting)
         watcher.stage("measuring the model after training")
-        after = rows("after")
-        write_json(
-            folder / "evaluation.json",
-            {
-                "stopped": progress.stopped,
-                "judge": cost(judge),
-                "rows": [r.as_dict() for r in before + after],
-            },
-        )
-        write_text(folder / "model" / "README.md", model_card(load_run(folder)))
-        write_report(folder)
-        trainer.clear_state()
-        return Outcome(folder, report)
+        after = trainer.alone(partial(rows, "after"))
+        if processes.main:
+            write_json(
+                folder / "evaluation.json",
+                {
+                    "stopped": progress.stopped,
+                    "judge": cost(judge),
+                    "rows": [r.as_dict() for r in before + after],
+                },
+            )
+            write_text(folder / "model" / "README.md", model_card(load_run(folder)))
+            write_report(folder)
+            trainer.clear_state()
+        processes.wait()
+        return Outcome(folder, report, processes.main)
 
 
 def _judged(recipe: Recipe, train: list[Request]) -> list[Request]:

@@ -52,8 +52,8 @@ def open_run(recipe: Recipe) -> None:
         write_text(config, dump_recipe(recipe))
 
 
-def write_environment(folder: Path, recipe: Recipe, threads: int) -> None:
-    """Record versions, commit, seeds and hardware."""
+def write_environment(folder: Path, recipe: Recipe, threads: int, processes: int = 1) -> None:
+    """Record versions, commit, seeds, hardware and the number of processes."""
     write_json(
         folder / "environment.json",
         {
@@ -64,6 +64,7 @@ def write_environment(folder: Path, recipe: Recipe, threads: int) -> None:
             "platform": platform.platform(),
             "cpu_count": os.cpu_count(),
             "threads": threads,
+            "processes": processes,
         },
     )
 

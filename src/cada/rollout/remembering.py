@@ -69,7 +69,9 @@ def _read(path: Path, call: bytes) -> pa.Table | None:
 
 def _call(prompts: list[Prompt], samples: int, sampling: Sampling) -> bytes:
     """What a call asked for, as a digest."""
-    asked = [[[p.request_id, p.mode, p.ids] for p in prompts], samples, asdict(sampling)]
+    own = [p.seed for p in prompts if p.seed is not None]
+    prompted = [[p.request_id, p.mode, p.ids] for p in prompts]
+    asked = [prompted, samples, asdict(sampling), *([own] if own else [])]
     return hashlib.sha256(json.dumps(asked).encode()).hexdigest().encode()
 
 

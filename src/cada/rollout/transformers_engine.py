@@ -37,7 +37,10 @@ def make_engine(
 
 
 def next_tokens(
-    logits: Tensor, sampling: Sampling, generator: torch.Generator
+    logits: Tensor,
+    sampling: Sampling,
+    generator: torch.Generator,
+    uniform: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Draw one token a row and give its log-probability under the sampling distribution.
 
@@ -46,6 +49,7 @@ def next_tokens(
         sampling: temperature 0 takes the most likely token, with its log-probability at
             temperature 1.
         generator: on the logits' device.
+        uniform: `[N, 1]` numbers in [0, 1) that were drawn before, instead of the generator's.
 
     Returns:
         Token ids `[N]` and natural-log probabilities `[N]`.
@@ -58,17 +62,18 @@ def next_tokens(
         logprobs = (logits / sampling.temperature).log_softmax(dim=-1)
         if sampling.top_p < 1:
             logprobs = _nucleus(logprobs, sampling.top_p)
-        token = _draw(logprobs.exp(), generator)
+        token = _draw(logprobs.exp(), generator, uniform)
     return token, logprobs.gather(1, token[:, None])[:, 0]
 
 
-def _draw(probs: Tensor, generator: torch.Generator) -> Tensor:
+def _draw(probs: Tensor, generator: torch.Generator, uniform: Tensor | None = None) -> Tensor:
     """One index a row from `[N, V]` weights, by inverting the cumulative sum.
 
     One uniform number a row; torch.multinomial draws one for every entry of the vocabulary.
     """
+    if uniform is None:
+        uniform = torch.rand(probs.shape[0], 1, generator=generator, device=probs.device)
     cumulative = probs.cumsum(dim=-1)
-    uniform = torch.rand(probs.shape[0], 1, generator=generator, device=probs.device)
     # 1 − u lies in (0, 1], so that the point reached always has weight.
     reached = torch.searchsorted(cumulative, (1 - uniform) * cumulative[:, -1:])
     return reached[:, 0].clamp(max=probs.shape[1] - 1)
@@ -88,8 +93,18 @@ class _Row:
 
     prompt: Prompt
     place: tuple[int, int]
+    seed: int | None = None
     tokens: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
+
+
+def _draws(rows: list[_Row], n: int, device: torch.device) -> Tensor | None:
+    """Every row's own uniform numbers `[N, n]`, where rows have seeds of their own."""
+    seeds = [row.seed for row in rows if row.seed is not None]
+    if len(seeds) < len(rows):
+        return None
+    drawn = [torch.rand(n, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
+    return torch.stack(drawn).to(device)
 
 
 class _Engine:
@@ -114,7 +129,11 @@ class SharedEngine(_Engine):
         """`samples` completions a prompt, in the prompts' order; the same for the same seed."""
         device = self.policy.device
         generator = torch.Generator(device).manual_seed(seed)
-        rows = [_Row(p, (i, s)) for i, p in enumerate(prompts) for s in range(samples)]
+        rows = [
+            _Row(p, (i, s), None if p.seed is None else p.seed + s)
+            for i, p in enumerate(prompts)
+            for s in range(samples)
+        ]
         rows.sort(key=lambda r: (len(r.prompt.pack_ids), r.prompt.pack_ids, r.place))
         was_training = self.policy.model.training
         self.policy.model.eval()
@@ -134,8 +153,10 @@ class SharedEngine(_Engine):
         active = list(rows)
         stop = torch.tensor(self.policy.stop_ids, device=device)
         open_ = torch.ones(len(rows), dtype=torch.bool, device=device)
+        draws = _draws(rows, sampling.max_tokens, device)
         for step in range(sampling.max_tokens):
-            token, logprob = next_tokens(last, sampling, generator)
+            uniform = None if draws is None else draws[:, step : step + 1]
+            token, logprob = next_tokens(last, sampling, generator, uniform)
             for row, is_open, t, lp in zip(
                 active, open_.tolist(), token.tolist(), logprob.tolist(), strict=True
             ):
@@ -151,6 +172,7 @@ class SharedEngine(_Engine):
                 batch.keep_rows(keep)
                 active = [active[i] for i in keep.tolist()]
                 token, depth, open_ = token[keep], depth[keep], open_[keep]
+                draws = None if draws is None else draws[keep]
             batch.advance()
             last = model(
                 input_ids=token[:, None],
@@ -196,6 +218,10 @@ class PlainEngine(_Engine):
         self, prompts: list[Prompt], samples: int, sampling: Sampling, seed: int
     ) -> list[list[Rollout]]:
         """`samples` completions a prompt, in the prompts' order; the same for the same seed."""
+        if len(prompts) > 1 and any(p.seed is not None for p in prompts):
+            return [self.generate([prompt], samples, sampling, seed)[0] for prompt in prompts]
+        if prompts and prompts[0].seed is not None:
+            seed = prompts[0].seed
         flat = [p for p in prompts for _ in range(samples)]
         done: list[Rollout] = []
         was_training = self.policy.model.training

@@ -10,13 +10,15 @@ class Prompt:
 
     `pack_ids` (code and cases, or the chat template's own preamble) are common to every request
     with the same pack; `request_ids` follow them. `pack_ids + request_ids` is exactly what the
-    chat template gives for the whole conversation.
+    chat template gives for the whole conversation. With a `seed` of its own, a prompt's completions
+    do not depend on the other prompts of the call.
     """
 
     request_id: str
     mode: str
     pack_ids: tuple[int, ...]
     request_ids: tuple[int, ...]
+    seed: int | None = None
 
     @property
     def ids(self) -> tuple[int, ...]:

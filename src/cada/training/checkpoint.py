@@ -11,11 +11,13 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
+from torch.utils._pytree import tree_map
 
 from cada.errors import CadaError
 from cada.files import atomic_path
 from cada.models.adapters import trained_weights
 from cada.models.disk import disk_errors
+from cada.models.parallel import Processes, full, like
 
 # What reading a cut-off, foreign or missing file raises.
 _DAMAGE = (
@@ -44,34 +46,47 @@ class Progress:
 
 
 class Checkpoints:
-    """The checkpoints of a run, newest last; `good` ones are kept for a rollback."""
+    """The checkpoints of a run, newest last; `good` ones are kept for a rollback.
+
+    Weights and moments are whole in them, however they are spread over processes: a run goes on
+    with any number. Every process calls `save` and `load`; the main one writes.
+    """
 
     def __init__(self, folder: Path, keep: int) -> None:
         self.folder = folder
         self.keep = keep
+        self.processes = Processes()
 
     def save(self, model: nn.Module, optimiser: torch.optim.Optimizer, progress: Progress) -> Path:
         """Write weights, optimiser state and progress; prune old checkpoints but the good one."""
         target = self.folder / f"step-{progress.step:05d}"
+        weights, state = _trained(model), tree_map(full, optimiser.state_dict())
+        if self.processes.main:
+            self._write(target, weights, state, progress)
+        self.processes.wait()
+        return target
+
+    def _write(
+        self, target: Path, weights: dict[str, torch.Tensor], state: Any, progress: Progress
+    ) -> None:
         with atomic_path(target) as path:
             path.mkdir()
             with disk_errors():
-                save_file(_trained(model), path / "weights.safetensors")
+                save_file(weights, path / "weights.safetensors")
                 with (path / "optimiser.pt").open("wb") as file:
-                    torch.save(optimiser.state_dict(), file)
+                    torch.save(state, file)
             (path / "progress.json").write_text(json.dumps(asdict(progress)), encoding="utf-8")
         for old in self.all()[: -self.keep]:
             if old.name != progress.good:
                 shutil.rmtree(old)
-        return target
 
     def all(self) -> list[Path]:
         """Every whole checkpoint, oldest first."""
         return sorted(self.folder.glob("step-*"))
 
     def latest(self) -> Path | None:
-        """The newest checkpoint."""
-        return found[-1] if (found := self.all()) else None
+        """The newest checkpoint, as the main process sees it."""
+        return self.processes.from_main(found[-1] if (found := self.all()) else None)
 
     def load(
         self, path: Path, model: nn.Module, optimiser: torch.optim.Optimizer | None
@@ -85,6 +100,7 @@ class Checkpoints:
         try:
             if optimiser is not None:
                 state = torch.load(path / "optimiser.pt", weights_only=True)
+                _spread(state, optimiser)
                 optimiser.load_state_dict(state)
             data: dict[str, Any] = json.loads((path / "progress.json").read_text("utf-8"))
             return Progress(**data)
@@ -93,12 +109,24 @@ class Checkpoints:
 
     def sweep(self) -> None:
         """Remove what a kill left half-written."""
-        for left in self.folder.glob(".*"):
-            shutil.rmtree(left)
+        if self.processes.main:
+            for left in self.folder.glob(".*"):
+                shutil.rmtree(left)
+        self.processes.wait()
 
 
 def _trained(model: nn.Module) -> dict[str, torch.Tensor]:
-    return {n: p.detach().contiguous() for n, p in trained_weights(model).items()}
+    return {n: full(p.detach()).contiguous() for n, p in trained_weights(model).items()}
+
+
+def _spread(state: dict[str, Any], optimiser: torch.optim.Optimizer) -> None:
+    """Cut whole moments into this process's shards, where the weights are sharded."""
+    weights = [p for group in optimiser.param_groups for p in group["params"]]
+    for number, moments in state["state"].items():
+        pattern = weights[number]
+        for name, value in moments.items():
+            if value.shape == pattern.shape:
+                moments[name] = like(value, pattern.detach())
 
 
 def load_weights(model: nn.Module, file: Path) -> None:
@@ -108,10 +136,11 @@ def load_weights(model: nn.Module, file: Path) -> None:
         CadaError: the file is missing or damaged, or lacks one of the weights that are trained.
     """
     try:
-        weights = load_file(file)
-        missing = set(trained_weights(model)) - set(weights)
+        weights, there = load_file(file), trained_weights(model)
+        missing = set(there) - set(weights)
         if missing:
             raise KeyError(sorted(missing)[0])
+        weights |= {n: like(weights[n], p.detach()) for n, p in there.items()}
         model.load_state_dict(weights, strict=False)
     except _DAMAGE as error:
         raise _damaged(file, error) from error
@@ -128,5 +157,8 @@ def _damaged(path: Path, error: Exception) -> CadaError:
 
 def save_reference(model: nn.Module, path: Path) -> None:
     """Keep a phase's starting weights, which its KL term refers to."""
-    with atomic_path(path) as target, disk_errors():
-        save_file(_trained(model), target)
+    weights = _trained(model)
+    if Processes().main:
+        with atomic_path(path) as target, disk_errors():
+            save_file(weights, target)
+    Processes().wait()

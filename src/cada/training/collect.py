@@ -13,6 +13,7 @@ from cada.errors import CadaError
 from cada.judging.make import ask_chat
 from cada.judging.rubric import ReasoningJudge
 from cada.judging.verdict import Judge, Outcome, Verdict
+from cada.models.parallel import Processes
 from cada.prompting.deliberation import Deliberation, parse
 from cada.requests.types import Request
 from cada.reward import reasoned, reward
@@ -127,8 +128,15 @@ class Collector:
         options: RewardOptions,
         stream: RequestStream,
         replies: Path | None = None,
+        row_seeds: bool = False,
     ) -> None:
-        """`replies` is where a chat model's grades of reasoning are kept."""
+        """`replies` is where a chat model's grades of reasoning are kept.
+
+        `row_seeds` samples every completion from a seed of its own, as many processes always do:
+        the texts then do not depend on their number.
+        """
+        self.processes = Processes()
+        self.row_seeds = row_seeds or self.processes.count > 1
         self.engine = engine
         self.prompter = prompter
         self.judge = judge
@@ -139,6 +147,8 @@ class Collector:
     def collect(self, phase: Phase, step: int) -> tuple[list[Judged], list[Sample]]:
         """Step `step` (from 0) of a phase: what was judged, and samples without advantages yet.
 
+        Of many processes each samples and judges whole requests, and all get everything.
+
         Later rounds (`phase.rounds`) sample again, under other cases, for the requests that have
         no rollout to keep so far.
         """
@@ -147,7 +157,8 @@ class Collector:
         found: list[tuple[Judged, Sample]] = []
         for turn in range(phase.rounds):
             seed = derive_seed(self.stream.seed, phase.name, step, *([turn] if turn else []))
-            made = self._round(phase, left, seed)
+            own = dict(list(left.items())[self.processes.rank :: self.processes.count])
+            made = self.processes.gather(self._round(phase, own, seed))
             found += [(replace(j, again=turn > 0), s) for j, s in made]
             kept = {s.group for _, s in found if s.kept}
             left = {i: r for i, r in requests.items() if i not in kept}
@@ -163,6 +174,11 @@ class Collector:
         mode = str(phase.rollout_mode)
         prompts = [self.prompter.prompt(r, mode, seed, sampling=True) for r in requests.values()]
         sampling = Sampling(phase.max_tokens, phase.temperature, phase.top_p)
+        if self.row_seeds:
+            prompts = [
+                replace(prompt, seed=derive_seed(seed, number))
+                for number, prompt in zip(requests, prompts, strict=True)
+            ]
         groups = self.engine.generate(prompts, phase.rollouts_per_request, sampling, seed)
         pairs = [
             (request, rollout)

@@ -66,6 +66,36 @@ def microbatches(samples: list[Sample], tokens: int) -> list[list[Sample]]:
     return [*batches, current] if current else batches
 
 
+def shares(samples: list[Sample], tokens: int, processes: int) -> list[list[list[Sample]]]:
+    """Every process's passes of an update, as even in tokens as whole passes allow.
+
+    One process gets `microbatches`. More of them get passes of at most a process's even share, the
+    largest first, each to the process that has least.
+    """
+    if processes == 1:
+        return [microbatches(samples, tokens)]
+    even = -(-size(samples) // processes)
+    found: list[list[list[Sample]]] = [[] for _ in range(processes)]
+    load = [0] * processes
+    for batch in sorted(microbatches(samples, min(tokens, even)), key=size, reverse=True):
+        least = load.index(min(load))
+        found[least].append(batch)
+        load[least] += size(batch)
+    return found
+
+
+def size(samples: list[Sample]) -> int:
+    """Tokens of a pass, shared prefixes once."""
+    packs: set[tuple[int, ...]] = set()
+    prompts: set[tuple[int, ...]] = set()
+    total = 0
+    for sample in samples:
+        total += _cost(sample, packs, prompts)
+        packs.add(sample.prompt.pack_ids)
+        prompts.add(sample.prompt.ids)
+    return total
+
+
 def _cost(sample: Sample, packs: set[tuple[int, ...]], prompts: set[tuple[int, ...]]) -> int:
     cost = len(sample.rollout.completion_ids)
     if sample.prompt.ids not in prompts:

@@ -12,19 +12,22 @@ Everything random depends only on (seed, phase, step), so that a killed run goes
 """
 
 import logging
+import os
 import shutil
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from math import inf, isfinite
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from accelerate import Accelerator
 from accelerate.tracking import get_available_trackers
+from accelerate.utils import DistributedDataParallelKwargs
+from torch import nn
 
 from cada.config.recipe import Phase, Recipe
 from cada.errors import CadaError
@@ -32,6 +35,16 @@ from cada.files import append_json_line, atomic_path, read_json_lines, write_tex
 from cada.judging.verdict import Judge
 from cada.models.adapters import train_phase, trained_weights
 from cada.models.load import Policy, is_wide
+from cada.models.parallel import (
+    Processes,
+    Root,
+    layers_of,
+    precision,
+    replicate,
+    shard,
+    wants_shards,
+    whole,
+)
 from cada.requests.types import Request
 from cada.rollout.prompts import Prompter
 from cada.rollout.remembering import RememberingEngine
@@ -56,6 +69,7 @@ from cada.training.update import Reference, UpdateResult, update
 
 log = logging.getLogger(__name__)
 StepHook = Callable[[dict[str, Any], int], None]
+T = TypeVar("T")
 WithinStepHook = Callable[[str, int, int], None]
 
 # A chat model's replies, for a judge or a grader that asks one: a resumed run pays for none twice.
@@ -101,13 +115,28 @@ class Trainer:
         self.options = recipe.training
         self.within_step = within_step
         self.total = sum(p.steps for p in recipe.phases)
-        mixed = recipe.lora is None and not is_wide(recipe.dtype, policy.device)
+        self.processes = Processes()
+        half = recipe.lora is None and not is_wide(recipe.dtype, policy.device)
+        mixed = precision(
+            policy.device.type,
+            "bf16" if half else "no",
+            os.environ.get("ACCELERATE_MIXED_PRECISION"),
+            torch.cpu.get_capabilities(),
+        )
         self.accelerator = Accelerator(
             cpu=policy.device.type == "cpu",
-            mixed_precision="bf16" if mixed else "no",
+            mixed_precision=mixed,
             log_with=list(self.options.trackers) or None,
             project_dir=str(folder),
+            kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
         )
+        self._initial: Reference | None = None
+        self._phase_reference: tuple[str, Reference] | None = None
+        self.root: nn.Module = Root(policy.model)
+        self._replicated: int | None = None
+        self.sharded = self.processes.count > 1 and wants_shards()
+        if self.sharded:
+            self._shard(half=mixed == "bf16")
         parameters = trained_weights(policy.model).values()
         adam = torch.optim.AdamW(
             parameters, lr=0.0, weight_decay=self.options.weight_decay, fused=True
@@ -115,19 +144,22 @@ class Trainer:
         self.optimiser = self.accelerator.prepare_optimizer(adam)
         self.checkpoints = Checkpoints(folder / "checkpoints", self.options.keep_checkpoints)
         engine = make_engine(policy, self.options.rows_per_batch, partial(self._within, "rollouts"))
-        self.sampler = RememberingEngine(engine, self.checkpoints.folder / "sampled")
+        # Of many processes each keeps its own.
+        kept = self.checkpoints.folder / "sampled"
+        if self.processes.count > 1:
+            kept /= f"{self.processes.rank}-of-{self.processes.count}"
+        self.sampler = RememberingEngine(engine, kept)
         self.collector = Collector(
             self.sampler,
             prompter,
             judge,
             recipe.reward,
             RequestStream(requests, recipe.seed),
-            folder / REPLIES,
+            replies_path(folder),
+            recipe.training.row_seeds,
         )
         self.metrics_path = folder / "metrics.jsonl"
         self.progress = Progress()
-        self._initial: Reference | None = None
-        self._phase_reference: tuple[str, Reference] | None = None
 
     def train(self, on_step: StepHook | None = None) -> Progress:
         """Run every step that is left; returns where the run stands.
@@ -145,7 +177,9 @@ class Trainer:
             self.accelerator.log(_numbers(metrics), step=metrics["step"])
             if on_step:
                 on_step(metrics, self.total)
-        self.accelerator.end_training()
+        # end_training would also take the processes apart, which still have to save and measure.
+        for tracker in self.accelerator.trackers:
+            tracker.finish()
         return self.progress
 
     def _within(self, what: str, done: int, total: int) -> None:
@@ -161,14 +195,14 @@ class Trainer:
         raise ValueError("no step is left")
 
     def _step(self, phase: Phase, step: int) -> dict[str, Any]:
-        train_phase(self.policy.model, self.recipe.phases.index(phase))
+        self._train_phase(phase)
         if step == 0:
             self.progress.phase_updates = 0
             # another loss has gradients of another size, which the old moments would scale away
             self.optimiser.state.clear()
         reference = self._reference(phase, step)
         started = time.perf_counter()
-        judged, samples = self.collector.collect(phase, step)
+        judged, samples = self.alone(partial(self.collector.collect, phase, step))
         sampled = time.perf_counter()
         metrics: dict[str, Any] = {
             "step": self.progress.step + 1,
@@ -194,6 +228,57 @@ class Trainer:
         self.progress.skipped += skipped
         self._watch(metrics)
         return metrics
+
+    def _train_phase(self, phase: Phase) -> None:
+        """Let a phase train what is its own; replicas are wrapped anew when that changes."""
+        number = self.recipe.phases.index(phase)
+        train_phase(self.policy.model, number)
+        if self.processes.count == 1 or self.sharded:
+            return
+        if self._replicated is None or (number != self._replicated and self._per_phase):
+            self.accelerator.free_memory()
+            self.root = replicate(Root(self.policy.model), self.accelerator)
+            self._replicated = number
+
+    @property
+    def _per_phase(self) -> bool:
+        return self.recipe.lora is not None and self.recipe.lora.per_phase
+
+    def _shard(self, half: bool) -> None:
+        """Split the weights over the processes, and those of the reference."""
+        for number, phase in enumerate(self.recipe.phases):
+            if phase.kl.beta and phase.kl.reference == "phase":
+                raise CadaError(
+                    "a phase's start cannot be the reference of weights that are sharded",
+                    where=f"phases.{number}.kl.reference",
+                    mend="Set it to `initial`, or launch without FSDP",
+                )
+        self._make_initial()
+        if self._initial is not None:
+            self._initial.shard(half)
+        shard(self.root, layers_of(self.policy.base), half)
+
+    def _make_initial(self) -> None:
+        """The untrained model as a reference, where a phase asks for it."""
+        wanted = any(p.kl.beta and p.kl.reference == "initial" for p in self.recipe.phases)
+        if wanted and self._initial is None:
+            self._initial = Reference(self.policy, copy_weights=False)
+
+    def alone(self, call: Callable[[], T]) -> T:
+        """What a call gives that computes with the policy without the other processes.
+
+        All of them call this together; what each calls may differ.
+        """
+        if not self.sharded:
+            return call()
+        found: list[T] = []
+
+        def inside() -> None:
+            found.append(call())
+
+        with whole(self.root), torch.no_grad():
+            self.root(inside)
+        return found[0]
 
     def _updates(
         self, phase: Phase, step: int, samples: list[Sample], reference: Reference | None
@@ -228,6 +313,7 @@ class Trainer:
                     tokens=self.options.tokens_per_microbatch,
                     max_grad_norm=self.options.max_grad_norm,
                     recompute=self.options.activation_checkpointing,
+                    root=self.root,
                 )
                 results.append(result)
                 self._within("updates", len(results), phase.epochs * per_epoch)
@@ -271,8 +357,7 @@ class Trainer:
 
     def _resume(self) -> None:
         """Make the initial reference, then go on from the newest checkpoint, if there is one."""
-        if any(p.kl.beta and p.kl.reference == "initial" for p in self.recipe.phases):
-            self._initial = Reference(self.policy, copy_weights=False)
+        self._make_initial()
         self.checkpoints.sweep()
         latest = self.checkpoints.latest()
         if latest is None:
@@ -283,13 +368,13 @@ class Trainer:
         self.progress = self.checkpoints.load(latest, self.policy.model, self.optimiser)
         if self.progress.step:  # adapters that have been trained act, also where no step is left
             phase, _ = self._place(self.progress.step - 1)
-            train_phase(self.policy.model, self.recipe.phases.index(phase))
+            self._train_phase(phase)
         self._trim_metrics(self.progress.step)
         log.info("going on from step %d of %d", self.progress.step, self.total)
 
     def _trim_metrics(self, step: int) -> None:
         """Drop lines of steps that a kill cut off before their checkpoint; they run again."""
-        if not self.metrics_path.exists():
+        if not self.processes.main or not self.metrics_path.exists():
             return
         lines = self.metrics_path.read_text(encoding="utf-8").split("\n")
         kept = len(read_json_lines(self.metrics_path, keep=lambda row: row["step"] <= step))
@@ -310,11 +395,15 @@ class Trainer:
         elif finding.fatal or self.progress.trouble >= self.options.guard.patience:
             self._roll_back(finding.reason, metrics)
             return
-        append_json_line(self.metrics_path, metrics)
+        self._write_line(metrics)
         last = self.progress.step == self.total
         if last or self.progress.step % self.options.checkpoint_every == 0:
             self.checkpoints.save(self.policy.model, self.optimiser, self.progress)
             self.sampler.forget()
+
+    def _write_line(self, metrics: dict[str, Any]) -> None:
+        if self.processes.main:
+            append_json_line(self.metrics_path, metrics)
 
     def _roll_back(self, reason: str, metrics: dict[str, Any]) -> None:
         """Put the last good weights back and end the training."""
@@ -324,10 +413,12 @@ class Trainer:
         self.progress.stopped = f"step {stopped_at}: {reason}; rolled back to {path.name}"
         log.warning("stopped at %s", self.progress.stopped)
         metrics["stopped"] = self.progress.stopped
-        append_json_line(self.metrics_path, metrics)
+        self._write_line(metrics)
         self.checkpoints.save(self.policy.model, self.optimiser, self.progress)
 
     def _write_rollouts(self, judged: list[Judged]) -> None:
+        if not self.processes.main:
+            return
         step = self.progress.step + 1
         table = pa.Table.from_pylist([j.row(step) for j in judged], schema=_ROLLOUTS)
         with atomic_path(self.folder / "rollouts" / f"step-{step:05d}.parquet") as path:
@@ -336,6 +427,12 @@ class Trainer:
     def clear_state(self) -> None:
         """Remove the checkpoints of a run that has ended; `model/` holds its weights."""
         shutil.rmtree(self.checkpoints.folder, ignore_errors=True)
+
+
+def replies_path(folder: Path) -> Path:
+    """Where this process keeps a chat model's replies: two never write one file."""
+    rank = Processes().rank
+    return folder / REPLIES if rank == 0 else folder / f"judge-replies-{rank}.jsonl"
 
 
 def check_trackers(names: Sequence[str]) -> None:
