@@ -69,7 +69,8 @@ def test_time_is_operations_over_the_rate(tiny_folder: Path) -> None:
     slow = planner.plan(Assumptions(), RATES)
     fast = planner.plan(Assumptions(), Rates(4e9, 4e9, "cpu"))
     short = planner.plan(Assumptions(length=3), RATES)
-    assert slow.seconds and fast.seconds
+    assert slow.seconds is not None
+    assert fast.seconds is not None
     assert slow.seconds == pytest.approx(4 * fast.seconds)
     assert short.stages[0].sampled == slow.stages[0].sampled / 4
     assert short.memory == slow.memory  # planned for the longest completions

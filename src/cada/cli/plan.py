@@ -70,7 +70,13 @@ def _memory(plan: Plan) -> Table:
     table.add_column("memory")
     table.add_column("held")
     table.add_column("MB", justify="right")
-    words = {"always": "always", "update": "in an update", "sampling": "while sampling"}
+    words = {
+        "always": "always",
+        "update": "in an update",
+        "loss": "at its loss",
+        "backward": "or in its layers",
+        "sampling": "while sampling",
+    }
     for part in plan.memory.parts:
         table.add_row(part.name, words[part.when], f"{part.bytes / 1e6:,.0f}")
     table.add_section()

@@ -4,6 +4,7 @@ The activations are those that a decoder of Llama's kind saves for its gradients
 autograd keeps, per token and layer, and not from a rule of thumb.
 """
 
+from collections import Counter
 from dataclasses import dataclass
 
 from cada.planning.shape import ModelShape
@@ -17,7 +18,11 @@ _CHUNK = 512
 
 @dataclass(frozen=True)
 class Part:
-    """So many bytes for something; `when` is `always`, `update` or `sampling`."""
+    """So many bytes for something, held `when`.
+
+    `always`; all through an `update`, and there at its `loss` or in the layers' `backward` pass
+    besides; or while `sampling`.
+    """
 
     name: str
     when: str
@@ -25,9 +30,12 @@ class Part:
 
 
 def peak(parts: list[Part]) -> int:
-    """The most that is held at once: what always is, and the larger of the two stages."""
-    held = {w: sum(p.bytes for p in parts if p.when == w) for w in ("always", "update", "sampling")}
-    return held["always"] + max(held["update"], held["sampling"])
+    """The most that is held at once: what always is, and the largest of the stages."""
+    held = Counter[str]()
+    for part in parts:
+        held[part.when] += part.bytes
+    update = held["update"] + max(held["loss"], held["backward"])
+    return held["always"] + max(update, held["sampling"])
 
 
 def parts_of(
@@ -59,7 +67,8 @@ def parts_of(
         Part("optimiser", "always", 2 * shape.trained_bytes),
         Part("gradients", "update", shape.trained_bytes),
         Part("activations", "update", activations(shape, update, checkpointing)),
-        Part("logits", "update", _logits(shape, update, kl)),
+        Part("logits", "loss", _logits(shape, update, kl)),
+        Part("layer at work", "backward", _at_work(shape, update, checkpointing)),
         Part("prefill", "sampling", _prefill(shape, decode)),
         Part("keys and values", "sampling", keys_and_values(shape, decode)),
         Part("sampled logits", "sampling", 4 * 4 * decode.rows * shape.vocabulary),
@@ -72,15 +81,24 @@ def parts_of(
 
 
 def activations(shape: ModelShape, update: PassTokens, checkpointing: bool) -> int:
-    """What the layers keep for the backward pass, and what the layer at work needs besides."""
+    """What is kept from the forward pass for the backward pass."""
     element = 4 if shape.wide else 2
-    joined = 2 * shape.keys * element * update.joined
-    layer = update.tokens * _kept_per_token(shape) + joined
     ends = update.tokens * 2 * shape.hidden * 4 + 3 * update.outputs * shape.hidden * 4
-    at_work = update.tokens * 4 * (shape.inner + shape.hidden) * element
     if checkpointing:
-        return shape.layers * update.tokens * shape.hidden * element + layer + ends + at_work
-    return shape.layers * layer + ends + at_work
+        return shape.layers * update.tokens * shape.hidden * element + ends
+    return shape.layers * _layer(shape, update) + ends
+
+
+def _layer(shape: ModelShape, update: PassTokens) -> int:
+    """What one layer keeps."""
+    joined = 2 * shape.keys * (4 if shape.wide else 2) * update.joined
+    return update.tokens * _kept_per_token(shape) + joined
+
+
+def _at_work(shape: ModelShape, update: PassTokens, checkpointing: bool) -> int:
+    """The gradients inside the layer that is at work, and what it has to compute again."""
+    own = update.tokens * 2 * (shape.inner + shape.hidden) * (4 if shape.wide else 2)
+    return own + (_layer(shape, update) if checkpointing else 0)
 
 
 def _kept_per_token(shape: ModelShape) -> int:
@@ -104,11 +122,10 @@ def _kept_per_token(shape: ModelShape) -> int:
 
 
 def _logits(shape: ModelShape, update: PassTokens, kl: bool) -> int:
-    """A chunk of logits, how often it exists at once, and the embedding's and head's gradients."""
+    """A chunk of logits, how often it exists at once, and a trained head's gradient by it."""
     rows = min(_CHUNK, update.outputs)
-    copies = (6 if shape.full else 3) + (2 if kl else 0)
-    tables = 2 * 4 * shape.vocabulary * shape.hidden if shape.full else 0
-    return 4 * rows * shape.vocabulary * copies + tables
+    table = 4 * shape.vocabulary * shape.hidden if shape.full else 0
+    return 4 * rows * shape.vocabulary * (5 if kl else 3) + table
 
 
 def keys_and_values(shape: ModelShape, decode: DecodeTokens) -> int:
