@@ -36,16 +36,33 @@ def branch(index: int | None) -> tuple[int, ...]:
     return branch(FOREST[index].parent) + FOREST[index].ids
 
 
-def test_every_segment_sees_its_own_branch_alone() -> None:
+@pytest.mark.parametrize("flex", [False, True])
+def test_every_segment_sees_its_own_branch_alone(flex: bool) -> None:
     model = tiny_llama()
     assert _try_shared(model)
-    forest = Forest(FOREST)
+    forest = Forest(FOREST, flex=flex)
     with torch.no_grad():
         packed = model(**forest.inputs(torch.device("cpu"))).logits[0]
         for index, segment in enumerate(FOREST):
             alone = model(input_ids=torch.tensor([branch(index)])).logits[0]
             own = packed[forest.span(index)]
             torch.testing.assert_close(own, alone[-len(segment.ids) :], atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="FlexAttention has none on a CPU")
+def test_both_ways_give_the_same_gradients() -> None:
+    model = tiny_llama().cuda()
+    assert _try_shared(model)
+    found = []
+    for flex in (False, True):
+        model.zero_grad()
+        out = model(**Forest(FOREST, flex=flex).inputs(torch.device("cuda"))).logits
+        out.log_softmax(-1)[..., 3].sum().backward()
+        found.append([p.grad.clone() for p in model.parameters() if p.grad is not None])
+    assert len(found[0]) > 10
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-3)
 
 
 def test_a_parent_comes_first_and_no_segment_is_empty() -> None:

@@ -17,10 +17,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex_attention
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
@@ -59,6 +61,12 @@ def attention(
     return layout.attend(layer, query, key, value, scale), None
 
 
+@cache
+def _compiled_flex() -> Any:
+    # Micro-batches are of all lengths: one kernel has to serve them.
+    return torch.compile(flex_attention, dynamic=True)
+
+
 AttentionInterface.register(NAME, attention)
 AttentionMaskInterface.register(NAME, sdpa_mask)
 
@@ -76,10 +84,13 @@ class Forest:
     """Segments packed into one row, each token once. Parents come before their children.
 
     With `keep=True` the keys and values of every layer stay in `kept`, as `[K, T, D]` pairs.
+    `flex` takes the whole row through FlexAttention, whose kernel skips the blocks that are closed,
+    instead of going segment by segment; None does on a GPU.
     """
 
     segments: Sequence[Segment]
     keep: bool = False
+    flex: bool | None = None
     kept: list[tuple[Tensor, Tensor]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -103,6 +114,7 @@ class Forest:
             at += len(segment.ids)
         self.lengths = [len(s.ids) for s in self.segments]
         self._masks: dict[tuple[int, int], Tensor] = {}
+        self._blocks: BlockMask | None = None
 
     def span(self, segment: int | None) -> slice:
         """Where a segment lies in the row; an empty span for None."""
@@ -131,6 +143,8 @@ class Forest:
             if layer != len(self.kept):
                 raise RuntimeError("a kept forest runs through its model once, layer by layer")
             self.kept.append((key[0], value[0]))
+        if query.is_cuda if self.flex is None else self.flex:
+            return self._attend_flex(query, key, value, scale)
         queries = torch.split(query, self.lengths, dim=2)
         keys = torch.split(key, self.lengths, dim=2)
         values = torch.split(value, self.lengths, dim=2)
@@ -146,6 +160,32 @@ class Forest:
                 )
             )
         return torch.cat(outputs, dim=2).transpose(1, 2)
+
+    def _attend_flex(self, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
+        """The same over the whole row at once."""
+        if self._blocks is None:
+            self._blocks = self._open_blocks(query.device)
+        flex = _compiled_flex() if query.is_cuda else flex_attention
+        output: Tensor = flex(
+            query, key, value, block_mask=self._blocks, scale=scale, enable_gqa=True
+        )
+        return output.transpose(1, 2)
+
+    def _open_blocks(self, device: torch.device) -> BlockMask:
+        """Which blocks of the row's square `[T, T]` anything may be seen in."""
+        above = torch.eye(len(self.segments), dtype=torch.bool)
+        for index, chain in enumerate(self.chains):
+            above[index, chain] = True
+        above = above.to(device)
+        lengths = torch.tensor(self.lengths)
+        of = torch.arange(len(self.segments)).repeat_interleave(lengths).to(device)
+
+        def seen(_b: Tensor, _h: Tensor, query: Tensor, key: Tensor) -> Tensor:
+            # An ancestor lies before its heirs, so one comparison serves both cases.
+            return above[of[query], of[key]] & (query >= key)
+
+        tokens = sum(self.lengths)
+        return create_block_mask(seen, None, None, tokens, tokens, device=device)
 
     def _mask(self, rows: int, columns: int, like: Tensor) -> Tensor:
         """Additive causal mask `[rows, columns]`, its last row seeing every column."""
