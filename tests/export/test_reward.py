@@ -24,7 +24,8 @@ from cada.pipelines.export import export
 from cada.requests.sources import load_requests
 from cada.rollout.prompts import Prompter
 from cada.rollout.types import Prompt, Rollout, Sampling
-from cada.training.collect import Collector, Judged, RequestStream
+from cada.training.collect import Collector, Judged
+from cada.training.draw import RequestStream
 from tests.export.exports import load, outputs, recipe
 
 VERDICT = {"prompting": {"verdict": True, "cases": 2, "refuse_share": "matched"}}

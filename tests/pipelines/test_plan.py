@@ -19,7 +19,7 @@ from cada.pipelines.plan import Planner, check_memory, check_precision
 from cada.planning.plan import Assumptions
 from cada.planning.work import Rates
 from cada.rollout.prompts import Prompter
-from cada.training.collect import RequestStream, derive_seed
+from cada.training.draw import RequestStream, derive_seed
 from tests.training.data import sample
 
 RATES = Rates(1e9, 1e9, "cpu")

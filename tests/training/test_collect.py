@@ -18,14 +18,8 @@ from cada.prompting.deliberation import Deliberation
 from cada.requests.types import Request
 from cada.rollout.prompts import Prompter
 from cada.rollout.types import Prompt, Rollout, Sampling
-from cada.training.collect import (
-    Collector,
-    Judged,
-    RequestStream,
-    counts,
-    derive_seed,
-    summarise,
-)
+from cada.training.collect import Collector, Judged, summarise
+from cada.training.draw import RequestStream, counts, derive_seed
 from tests.judging.chat_server import ChatServer
 from tests.training.data import phase
 from tests.training.tiny_run import requests

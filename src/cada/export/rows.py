@@ -7,7 +7,7 @@ from cada.config.recipe import Phase
 from cada.export.scoring import Facts
 from cada.requests.types import Request
 from cada.rollout.conversations import Composer
-from cada.training.collect import RequestStream, derive_seed
+from cada.training.draw import RequestStream, derive_seed
 
 # The prompt mode with the request and nothing else.
 BARE = "none"

@@ -38,7 +38,7 @@ from cada.reporting.report import write_report
 from cada.requests.sources import load_requests, load_sets
 from cada.requests.types import Request
 from cada.rollout.prompts import Prompter
-from cada.training.collect import RequestStream
+from cada.training.draw import RequestStream
 from cada.training.trainer import Trainer, check_trackers, replies_path
 
 log = logging.getLogger(__name__)

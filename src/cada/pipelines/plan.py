@@ -19,7 +19,7 @@ from cada.planning.work import Rates
 from cada.requests.sources import load_requests, load_sets
 from cada.rollout.prompts import Prompter
 from cada.rollout.types import Prompt
-from cada.training.collect import RequestStream, derive_seed
+from cada.training.draw import RequestStream, derive_seed
 
 log = logging.getLogger(__name__)
 

@@ -1,15 +1,11 @@
 """One step's data: draw requests, sample, parse, judge, reward."""
 
-import hashlib
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from random import Random
 from typing import Any
 
-from cada.config.recipe import Phase, RewardOptions, Shares
-from cada.errors import CadaError
+from cada.config.recipe import Phase, RewardOptions
 from cada.judging.make import ask_chat
 from cada.judging.rubric import ReasoningJudge
 from cada.judging.verdict import Judge, Outcome, Verdict
@@ -19,13 +15,8 @@ from cada.requests.types import Request
 from cada.reward import reasoned, reward
 from cada.rollout.prompts import Prompter
 from cada.rollout.types import Engine, Rollout, Sampling
+from cada.training.draw import RequestStream, derive_seed
 from cada.training.samples import Sample
-
-
-def derive_seed(*parts: object) -> int:
-    """A seed that depends on all parts, the same on every machine."""
-    digest = hashlib.sha256("/".join(map(str, parts)).encode()).digest()
-    return int.from_bytes(digest[:7], "big")
 
 
 @dataclass(frozen=True)
@@ -63,58 +54,6 @@ class Judged:
             "tokens": len(self.rollout.completion_ids),
             "finish_reason": self.rollout.finish_reason,
         }
-
-
-class RequestStream:
-    """Draws each step's requests by shares; every request once before any comes again.
-
-    The draw depends only on the seed and the step, so that a resumed run draws the same.
-    """
-
-    def __init__(self, requests: Sequence[Request], seed: int) -> None:
-        self.seed = seed
-        self.pools: dict[str, list[Request]] = {"harmful": [], "lookalike": [], "ordinary": []}
-        for request in requests:
-            self.pools[request.kind].append(request)
-
-    def check(self, phases: Sequence[Phase]) -> None:
-        """See that there are requests of every kind that a phase asks for.
-
-        Raises:
-            CadaError: the sources hold no request of a kind whose share is above 0.
-        """
-        for phase in phases:
-            for kind, n in counts(phase.shares, phase.requests_per_step).items():
-                if n and not self.pools[kind]:
-                    raise CadaError(
-                        f"no {kind} request to train on, but phase {phase.name!r} asks for them",
-                        where=f"shares.{kind}",
-                        mend="Add a source with such requests, or set the share to 0",
-                    )
-
-    def draw(self, phase: Phase, step: int) -> list[Request]:
-        """The requests of step `step` (from 0) of a phase that has been checked."""
-        return [
-            self._nth(phase.name, kind, step * n + i)
-            for kind, n in counts(phase.shares, phase.requests_per_step).items()
-            for i in range(n)
-        ]
-
-    def _nth(self, phase: str, kind: str, index: int) -> Request:
-        pool = self.pools[kind]
-        order = list(range(len(pool)))
-        Random(derive_seed(self.seed, phase, kind, index // len(pool))).shuffle(order)
-        return pool[order[index % len(pool)]]
-
-
-def counts(shares: Shares, total: int) -> dict[str, int]:
-    """Whole numbers of requests by kind that add up to `total` (largest remainders first)."""
-    exact = {k: v * total for k, v in shares.model_dump().items()}
-    whole = {k: int(v + 1e-9) for k, v in exact.items()}
-    left = sorted(exact, key=lambda k: (whole[k] - exact[k], k))
-    for kind in left[: total - sum(whole.values())]:
-        whole[kind] += 1
-    return whole
 
 
 class Collector:

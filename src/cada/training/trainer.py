@@ -56,13 +56,8 @@ from cada.training.advantage import (
     only_positive,
 )
 from cada.training.checkpoint import Checkpoints, Progress, load_weights, save_reference
-from cada.training.collect import (
-    Collector,
-    Judged,
-    RequestStream,
-    derive_seed,
-    summarise,
-)
+from cada.training.collect import Collector, Judged, summarise
+from cada.training.draw import RequestStream, derive_seed
 from cada.training.guard import inspect
 from cada.training.samples import Sample
 from cada.training.update import Reference, UpdateResult, update
