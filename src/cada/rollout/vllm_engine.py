@@ -50,6 +50,18 @@ def make_vllm_engine(
     return ServerEngine(policy, options, folder, progress)
 
 
+def check_vllm(options: VllmOptions) -> None:
+    """See that vLLM or its server is there, before anything else takes long.
+
+    Raises:
+        CadaError: it is not, or not of the kind that is needed.
+    """
+    if options.mode == "colocated":
+        import_vllm()
+    else:
+        VllmServer(options).check()
+
+
 class _VllmEngine:
     """What both engines hold."""
 
