@@ -35,6 +35,7 @@ class FakeVllm:
     version: str = "0.32.0"
     logprobs_mode: str = "processed_logprobs"
     development: bool = True
+    device: str = "cuda"
     deaf: bool = False
     busy: bool = False
     answers: int | None = None
@@ -101,7 +102,10 @@ class FakeVllm:
 
     def get(self, path: str) -> Reply:
         """What a GET gives."""
-        config = {"model_config": {"model": self.name, "logprobs_mode": self.logprobs_mode}}
+        config = {
+            "model_config": {"model": self.name, "logprobs_mode": self.logprobs_mode},
+            "device_config": {"device": self.device},
+        }
         card = {"id": self.name, "object": "model", "root": "/models/tiny", "max_model_len": 2048}
         routes = {
             "/version": {"version": self.version},

@@ -170,6 +170,22 @@ def test_another_tokenizer(server: FakeVllm, policy: Policy) -> None:
         ServerEngine(policy, server.options(), Path("unused"))
 
 
+def test_a_tied_head_on_a_cpu_is_trained_through_adapters_alone(
+    server: FakeVllm, policy: Policy, tiny_folder: Path
+) -> None:
+    """vLLM 0.32 keeps its packed copy of such a head."""
+    server.device = "cpu"
+    with pytest.raises(CadaError, match="keeps the output head that it was started with"):
+        ServerEngine(policy, server.options(), Path("unused"))
+    adapted = load_policy(str(tiny_folder), device="cpu", lora=Lora(rank=4, alpha=8))
+    ServerEngine(adapted, server.options(), Path("unused"))
+    adapted = load_policy(
+        str(tiny_folder), device="cpu", lora=Lora(rank=4, alpha=8, target_modules=["embed_tokens"])
+    )
+    with pytest.raises(CadaError, match="keeps the output head that it was started with"):
+        ServerEngine(adapted, server.options(), Path("unused"))
+
+
 def test_a_refused_key(
     server: FakeVllm, engine: ServerEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -117,6 +117,13 @@ class ServerEngine(_VllmEngine):
         self.server.check(
             lambda text: policy.tokenizer(text, add_special_tokens=False)["input_ids"]
         )
+        if self.server.device == "cpu" and _trains_a_tied_head(policy):
+            raise CadaError(
+                "vLLM on a CPU keeps the output head that it was started with where it is tied to "
+                "the embeddings, and this run trains them",
+                where="rollout.vllm",
+                mend="Train adapters (lora), serve on a GPU, or sample with transformers",
+            )
 
     def take_weights(self) -> None:
         """Write the policy's weights, and let the server read them.
@@ -232,6 +239,8 @@ class ColocatedEngine(_VllmEngine):
                 where="rollout.vllm",
                 mend="Use `mode: server`, or sample with transformers",
             ) from error
+        if self.policy.device.type == "cpu" and self.policy.base.config.tie_word_embeddings:
+            self.llm.apply_model(_pack_head)
         self.llm.reset_prefix_cache()
 
     def generate(
@@ -284,6 +293,22 @@ def import_vllm() -> Any:
             mend=f"Install {oldest} or newer",
         )
     return vllm
+
+
+def _trains_a_tied_head(policy: Policy) -> bool:
+    """Whether training changes embeddings that are the output head too."""
+    embeddings = policy.base.get_input_embeddings()
+    trained = any(weight.requires_grad for weight in embeddings.parameters())
+    return trained and bool(policy.base.config.tie_word_embeddings)
+
+
+def _pack_head(model: Any) -> None:
+    """Make vLLM's copy of a tied output head anew.
+
+    On a CPU vLLM 0.32 multiplies by a packed copy, and `reload_weights` leaves the one of a tied
+    head as it was.
+    """
+    model.lm_head.quant_method.process_weights_after_loading(model.lm_head)
 
 
 @torch.no_grad()

@@ -74,8 +74,13 @@ class _ModelConfig(_Reply):
     logprobs_mode: str
 
 
+class _Device(_Reply):
+    device: str
+
+
 class _Config(_Reply):
     model_config_: _ModelConfig
+    device_config: _Device
 
     model_config = ConfigDict(alias_generator=lambda name: name.rstrip("_"), extra="ignore")
 
@@ -121,6 +126,8 @@ class VllmServer:
             )
         self.client = _client(options, self.url)
         self.model = options.model or ""
+        self.device: str | None = None
+        """What the server computes on, once it was checked."""
 
     def check(self, encode: Callable[[str], Sequence[int]] | None = None) -> None:
         """See that a server is there, can do what is needed and serves the policy's kind of model.
@@ -140,6 +147,7 @@ class VllmServer:
             )
         self._choose_model()
         info = self._get("/server_info?config_format=json", _Info, "it lacks the development mode")
+        self.device = info.vllm_config.device_config.device
         mode = info.vllm_config.model_config_.logprobs_mode
         if mode != "processed_logprobs":
             raise CadaError(
