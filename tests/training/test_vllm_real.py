@@ -25,15 +25,19 @@ PHASE = {"name": "one", "steps": 4, "loss_context": "cases", "learning_rate": 1e
 LIMIT = 1e-2  # nats a token
 
 
-@pytest.fixture(scope="module")
-def model(builtin_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny Llama that vLLM takes on a CPU: wide attention heads, an output head of its own."""
-    folder = tmp_path_factory.mktemp("model")
+def save_tiny(builtin_folder: Path, folder: Path, tied: bool) -> Path:
+    """A tiny Llama whose heads are wide enough for vLLM's attention on a CPU."""
     tokenizer = AutoTokenizer.from_pretrained(builtin_folder)
     heads = {"hidden_size": 64, "num_attention_heads": 2, "num_key_value_heads": 1}
-    tiny_llama(len(tokenizer), tie_word_embeddings=False, **heads).save_pretrained(folder)
+    tiny_llama(len(tokenizer), tie_word_embeddings=tied, **heads).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="module")
+def model(builtin_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny Llama with an output head of its own."""
+    return save_tiny(builtin_folder, tmp_path_factory.mktemp("model"), tied=False)
 
 
 @pytest.fixture(scope="module")
@@ -136,9 +140,11 @@ def test_stop_tokens_and_prefixes(model: Path, url: str, tmp_path: Path) -> None
 
 
 @pytest.mark.skipif(importlib.util.find_spec("vllm") is None, reason="vLLM is not installed")
-def test_vllm_in_this_process(model: Path, tmp_path: Path) -> None:
-    trainer = trainer_of(model, tmp_path, mode="colocated", max_model_len=2048)
-    check_that_it_learns(trainer, tmp_path)
+def test_vllm_in_this_process(builtin_folder: Path, tmp_path: Path) -> None:
+    """With a tied output head, which vLLM does not bring up to date by itself on a CPU."""
+    model = save_tiny(builtin_folder, tmp_path / "model", tied=True)
+    trainer = trainer_of(model, tmp_path / "run", mode="colocated", max_model_len=2048)
+    check_that_it_learns(trainer, tmp_path / "run")
 
 
 @pytest.mark.skipif(importlib.util.find_spec("vllm") is not None, reason="vLLM is installed")
