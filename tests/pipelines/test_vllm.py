@@ -70,6 +70,7 @@ def test_a_lost_server_is_one_line_and_the_same_command_goes_on(
     assert "no vLLM server answers" in told
     assert "2 of 4 prompts are sampled and kept" in told
     server.answers = None
-    done = cada("align", recipe, *through(server), FAR, "rollout.vllm.concurrency=1", "--json")
+    # how the server is reached may change
+    done = cada("align", recipe, *through(server), FAR, "rollout.vllm.concurrency=2", "--json")
     assert done.returncode == 0, done.stderr
     assert len(server.bodies) == 2 * 4
