@@ -16,7 +16,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers.core_model_loading import revert_weight_conversion
 
 from cada.config.rollout import VllmOptions
 from cada.errors import CadaError
@@ -314,6 +313,8 @@ def _pack_head(model: Any) -> None:
 @torch.no_grad()
 def _checkpoint_weights(policy: Policy) -> Iterator[tuple[str, Tensor]]:
     """The policy's weights by the names that they have in a checkpoint, which vLLM knows."""
+    from transformers.core_model_loading import revert_weight_conversion
+
     state: dict[str, Tensor] = revert_weight_conversion(policy.base, plain_weights(policy))
     items: Iterable[tuple[str, Tensor]] = state.items()
     yield from ((name, value.detach()) for name, value in items)
