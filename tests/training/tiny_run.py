@@ -105,12 +105,14 @@ def make_recipe(
     """A recipe of tiny phases; what is not given is the two phases' own."""
     guard = {**_CALM, **training.pop("guard", {})}
     lora = training.pop("lora", None)
+    rollout = training.pop("rollout", {})
     return parse_recipe(
         {
             "model": str(model),
             "output": str(out),
             "seed": 3,
             "lora": lora,
+            "rollout": rollout,
             "prompting": {"cases": 1},
             "training": {"guard": guard, **training},
             "phases": [{**_EVERY, **phase} for phase in phases or TWO_PHASES],

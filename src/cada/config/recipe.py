@@ -10,6 +10,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from cada.config.judge import ChatOptions, JudgeOptions
+from cada.config.rollout import RolloutOptions
 from cada.config.sources import RequestSource
 
 
@@ -391,6 +392,9 @@ class Recipe(_Section):
         default_factory=JudgeOptions, description="Decides what an answer is, here and there."
     )
     reward: RewardOptions = Field(default_factory=RewardOptions, description="The reward.")
+    rollout: RolloutOptions = Field(
+        default_factory=RolloutOptions, description="What samples while training."
+    )
     training: Training = Field(default_factory=Training, description="Optimiser and safety.")
     evaluation: EvaluationOptions = Field(
         default_factory=EvaluationOptions, description="Before and after."

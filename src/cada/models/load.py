@@ -12,6 +12,7 @@ import torch
 from jinja2 import TemplateError
 from peft import PeftModel
 from safetensors import SafetensorError
+from torch import Tensor
 from torch.distributed.tensor import DTensor
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
@@ -143,11 +144,10 @@ def save_policy(policy: Policy, folder: Path, *, merge: bool = True) -> None:
     merged = isinstance(policy.model, PeftModel) and merge
     sharded = any(isinstance(p, DTensor) for p in policy.model.parameters())
     state = None
-    if merged or sharded:
-        state = merged_state(policy.model) if merged else policy.model.state_dict()
-        state = {name: full(value) for name, value in state.items()}
-        if policy.base.config.tie_word_embeddings:
-            state.pop("lm_head.weight", None)
+    if merged:
+        state = plain_weights(policy)
+    elif sharded:
+        state = _whole(policy, policy.model.state_dict())
     if not Processes().main:
         return
     with atomic_path(folder) as path, disk_errors():
@@ -155,6 +155,22 @@ def save_policy(policy: Policy, folder: Path, *, merge: bool = True) -> None:
         model = policy.base if merged else policy.model
         model.save_pretrained(path, **({} if state is None else {"state_dict": state}))
         policy.tokenizer.save_pretrained(path)
+
+
+def plain_weights(policy: Policy) -> dict[str, Tensor]:
+    """The weights of the plain model by its own names: adapters merged, shards gathered.
+
+    Of many processes all call this. A head that is tied to the embeddings is left out.
+    """
+    adapted = isinstance(policy.model, PeftModel)
+    return _whole(policy, merged_state(policy.model) if adapted else policy.model.state_dict())
+
+
+def _whole(policy: Policy, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    state = {name: full(value) for name, value in state.items()}
+    if policy.base.config.tie_word_embeddings:
+        state.pop("lm_head.weight", None)
+    return state
 
 
 def _read(source: str, dtype: torch.dtype) -> tuple[Any, Any]:

@@ -7,6 +7,7 @@ on the forward of one module; here that is a `Root`, inside whose forward anythi
 
 from __future__ import annotations
 
+import atexit
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -86,7 +87,14 @@ def join_processes(device: str | None) -> Processes:
         on_cpu = device == "cpu" or not torch.cuda.is_available()
         # The others wait while the main one measures; a launcher ends them if it dies.
         PartialState(cpu=on_cpu, timeout=_PATIENCE)
+        # Threads of a backend that live on until the process ends can abort it.
+        atexit.register(_leave)
     return Processes()
+
+
+def _leave() -> None:
+    if distributed.is_initialized():
+        distributed.destroy_process_group()
 
 
 def precision(device: str, default: str, asked: str | None, capabilities: Mapping[str, Any]) -> str:

@@ -38,6 +38,7 @@ from cada.reporting.report import write_report
 from cada.requests.sources import load_requests, load_sets
 from cada.requests.types import Request
 from cada.rollout.prompts import Prompter
+from cada.rollout.vllm_engine import check_vllm
 from cada.training.draw import RequestStream
 from cada.training.trainer import Trainer, check_trackers, replies_path
 
@@ -120,6 +121,8 @@ def align(  # noqa: PLR0915 - the story in order
         log.info("%s is finished", folder)
         return Outcome(folder, report, processes.main)
     check_precision(recipe)
+    if recipe.rollout.engine == "vllm":
+        check_vllm(recipe.rollout.vllm)
     if not force:
         check_memory(recipe)
     watcher.stage(f"loading {recipe.model}")

@@ -17,6 +17,12 @@ from cada.files import write_json, write_text
 
 _PACKAGES = ("cada-align", "torch", "transformers", "accelerate", "peft", "datasets", "gguf")
 
+# Where a server is changes nothing that a run does.
+_SERVER = tuple(
+    f"rollout.vllm.{name}"
+    for name in ("base_url", "model", "weights", "concurrency", "retries", "timeout")
+)
+
 
 def check_run(recipe: Recipe) -> Path:
     """The run's folder, seen to be free or to hold the same run; nothing is written.
@@ -27,7 +33,8 @@ def check_run(recipe: Recipe) -> Path:
     folder = Path(recipe.output)
     config = folder / "config.yaml"
     if config.exists():
-        differing = _differences(read_config(config), yaml.safe_load(dump_recipe(recipe)))
+        found = _differences(read_config(config), yaml.safe_load(dump_recipe(recipe)))
+        differing = [name for name in found if name not in _SERVER]
         if differing:
             shown = ", ".join(differing[:3]) + (" …" if len(differing) > 3 else "")
             raise CadaError(

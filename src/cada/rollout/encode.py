@@ -1,12 +1,13 @@
 """Conversations to token ids, with the boundary up to which prompts are shared."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from jinja2 import TemplateError
 
 from cada.errors import CadaError
 from cada.prompting.messages import Conversation
-from cada.rollout.types import Prompt
+from cada.rollout.types import Prompt, Rollout
 
 # Two requests that share no first character: what both renderings start with is the pack.
 _PROBES = ("0", "Z")
@@ -42,6 +43,25 @@ class Encoder:
         """Text of a completion, without its stop token."""
         text: str = self.tokenizer.decode(ids, skip_special_tokens=True)
         return text
+
+    def rollout(
+        self,
+        prompt: Prompt,
+        tokens: Sequence[int],
+        logprobs: Sequence[float],
+        stop_ids: Sequence[int],
+    ) -> Rollout:
+        """What was sampled after a prompt; it stopped by itself if it ends with a stop token."""
+        stopped = bool(tokens) and tokens[-1] in stop_ids
+        return Rollout(
+            prompt.request_id,
+            prompt.mode,
+            prompt.ids,
+            tuple(tokens),
+            tuple(logprobs),
+            self.decode(tuple(tokens)),
+            "stop" if stopped else "length",
+        )
 
     def _ids(self, messages: list[dict[str, str]], prefill: str = "") -> tuple[int, ...]:
         try:

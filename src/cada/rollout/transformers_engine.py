@@ -207,7 +207,7 @@ class SharedEngine(_Engine):
         return batch, logits[[where[s] for s in requests]]
 
     def _rollout(self, row: _Row) -> Rollout:
-        return _finish(row.prompt, row.tokens, row.logprobs, self.policy, self.encoder)
+        return self.encoder.rollout(row.prompt, row.tokens, row.logprobs, self.policy.stop_ids)
 
 
 class PlainEngine(_Engine):
@@ -270,7 +270,7 @@ class PlainEngine(_Engine):
         for prompt, row, values in zip(prompts, tokens.tolist(), logprobs.tolist(), strict=True):
             stops = [i for i, t in enumerate(row) if t in self.policy.stop_ids]
             n = stops[0] + 1 if stops else len(row)
-            rollouts.append(_finish(prompt, row[:n], values[:n], self.policy, self.encoder))
+            rollouts.append(self.encoder.rollout(prompt, row[:n], values[:n], self.policy.stop_ids))
         return rollouts
 
 
@@ -283,21 +283,6 @@ def _without_defaults(model: Any) -> Iterator[Any]:
         yield model
     finally:
         model.generation_config = own
-
-
-def _finish(
-    prompt: Prompt, tokens: list[int], logprobs: list[float], policy: Policy, encoder: Encoder
-) -> Rollout:
-    stopped = bool(tokens) and tokens[-1] in policy.stop_ids
-    return Rollout(
-        prompt.request_id,
-        prompt.mode,
-        prompt.ids,
-        tuple(tokens),
-        tuple(logprobs),
-        encoder.decode(tuple(tokens)),
-        "stop" if stopped else "length",
-    )
 
 
 def _cuda(device: torch.device) -> list[int]:

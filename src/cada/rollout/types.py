@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Protocol
 
+from cada.errors import CadaError
+
 
 @dataclass(frozen=True)
 class Prompt:
@@ -60,3 +62,30 @@ class Engine(Protocol):
     ) -> list[list[Rollout]]:
         """`samples` completions a prompt, in the prompts' order."""
         ...
+
+
+class OutsideEngine(Engine, Protocol):
+    """Samples from a copy of the policy, which has to be told of every update."""
+
+    def take_weights(self) -> None:
+        """Sample from the policy as it is now.
+
+        Of many processes all call this together.
+
+        Raises:
+            CadaError: the weights could not be handed over.
+        """
+        ...
+
+
+class EngineLostError(CadaError):
+    """The engine can sample no more: its server is gone.
+
+    `had` holds what it still gave, by the prompt's place in the call.
+    """
+
+    def __init__(
+        self, what: str, had: dict[int, list[Rollout]], *, where: str | None, mend: str
+    ) -> None:
+        super().__init__(what, where=where, mend=mend)
+        self.had = had

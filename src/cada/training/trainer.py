@@ -49,6 +49,8 @@ from cada.requests.types import Request
 from cada.rollout.prompts import Prompter
 from cada.rollout.remembering import RememberingEngine
 from cada.rollout.transformers_engine import make_engine
+from cada.rollout.types import Engine, OutsideEngine, Rollout
+from cada.rollout.vllm_engine import make_vllm_engine
 from cada.training.advantage import (
     centre,
     credit_verdicts,
@@ -59,6 +61,7 @@ from cada.training.checkpoint import Checkpoints, Progress, load_weights, save_r
 from cada.training.collect import Collector, Judged, summarise
 from cada.training.draw import RequestStream, derive_seed
 from cada.training.guard import inspect
+from cada.training.mismatch import check_mismatch, corrected, sampler_mismatch, spread
 from cada.training.samples import Sample
 from cada.training.update import Reference, UpdateResult, update
 
@@ -109,7 +112,10 @@ class Trainer:
         self.folder = folder
         self.options = recipe.training
         self.within_step = within_step
-        self.total = sum(p.steps for p in recipe.phases)
+        self.phases = recipe.phases
+        if recipe.rollout.engine == "vllm":
+            self.phases = [corrected(p, recipe.rollout.vllm) for p in recipe.phases]
+        self.total = sum(p.steps for p in self.phases)
         self.processes = Processes()
         half = recipe.lora is None and not is_wide(recipe.dtype, policy.device)
         mixed = precision(
@@ -138,7 +144,10 @@ class Trainer:
         )
         self.optimiser = self.accelerator.prepare_optimizer(adam)
         self.checkpoints = Checkpoints(folder / "checkpoints", self.options.keep_checkpoints)
-        engine = make_engine(policy, self.options.rows_per_batch, partial(self._within, "rollouts"))
+        # Samples from a copy of the policy, as it was after so many updates.
+        self.outside: OutsideEngine | None = None
+        self._handed: int | None = None
+        engine = self._make_engine()
         # Of many processes each keeps its own.
         kept = self.checkpoints.folder / "sampled"
         if self.processes.count > 1:
@@ -177,13 +186,22 @@ class Trainer:
             tracker.finish()
         return self.progress
 
+    def _make_engine(self) -> Engine:
+        told = partial(self._within, "rollouts")
+        options = self.recipe.rollout
+        if options.engine == "transformers":
+            return make_engine(self.policy, self.options.rows_per_batch, told)
+        folder = self.checkpoints.folder / "vllm"
+        self.outside = make_vllm_engine(self.policy, options.vllm, folder, told)
+        return self.outside
+
     def _within(self, what: str, done: int, total: int) -> None:
         """Tell how far a part of the step is."""
         if self.within_step:
             self.within_step(what, done, total)
 
     def _place(self, done: int) -> tuple[Phase, int]:
-        for phase in self.recipe.phases:
+        for phase in self.phases:
             if done < phase.steps:
                 return phase, done
             done -= phase.steps
@@ -197,7 +215,9 @@ class Trainer:
             self.optimiser.state.clear()
         reference = self._reference(phase, step)
         started = time.perf_counter()
+        handed = self._hand_over()
         judged, samples = self.alone(partial(self.collector.collect, phase, step))
+        handed |= self._check_sampler(phase, [s.rollout for s in samples])
         sampled = time.perf_counter()
         metrics: dict[str, Any] = {
             "step": self.progress.step + 1,
@@ -206,6 +226,7 @@ class Trainer:
             **summarise(judged),
             "groups_without_signal": groups_without_signal(samples),
             "kept": sum(s.kept for s in samples),
+            **handed,
         }
         self._write_rollouts(judged)
         results, skipped = self._updates(phase, step, samples, reference)
@@ -224,9 +245,47 @@ class Trainer:
         self._watch(metrics)
         return metrics
 
+    def _hand_over(self) -> dict[str, Any]:
+        """Give a sampler that has a copy of the policy the policy as it is."""
+        if self.outside is None or self._handed == self.progress.updates:
+            return {}
+        started = time.perf_counter()
+        self.outside.take_weights()
+        self._handed = self.progress.updates
+        return {"seconds_weights": round(time.perf_counter() - started, 3)}
+
+    def _check_sampler(self, phase: Phase, rollouts: list[Rollout]) -> dict[str, Any]:
+        """Measure a sampler of its own; what one sampled that is too far off is forgotten.
+
+        Under a top_p below 1 the two give other log-probabilities, and nothing is measured.
+
+        Raises:
+            CadaError: it is too far off.
+        """
+        if self.outside is None or phase.top_p < 1:
+            return {}
+        options = self.recipe.rollout.vllm
+        found = self.alone(
+            partial(
+                sampler_mismatch,
+                self.policy,
+                spread(rollouts, options.check_rollouts),
+                phase.temperature,
+                self.options.tokens_per_microbatch,
+                self.accelerator.autocast,
+            )
+        )
+        found = self.processes.from_main(found)
+        try:
+            check_mismatch(found, options)
+        except CadaError:
+            self.sampler.forget()
+            raise
+        return {"sampler_mismatch": found.mean, "sampler_mismatch_max": found.largest}
+
     def _train_phase(self, phase: Phase) -> None:
         """Let a phase train what is its own; replicas are wrapped anew when that changes."""
-        number = self.recipe.phases.index(phase)
+        number = self.phases.index(phase)
         train_phase(self.policy.model, number)
         if self.processes.count == 1 or self.sharded:
             return
