@@ -43,8 +43,8 @@ class Baseline(BaseModel):
     filter: Literal["none", "refused_and_reasoned", "reasoning"] = Field(
         default="none",
         description="SFT: which chains about harmful requests are kept. `none`: all that came to "
-        "an end. `refused_and_reasoned`: reward +1. `reasoning`: those whose analysis is graded 5 of "
-        "5 by baseline.judge.",
+        "an end. `refused_and_reasoned`: reward +1. `reasoning`: an analysis that baseline.judge "
+        "grades 5 of 5.",
     )
     judge: ChatOptions | None = Field(
         default=None, description="The chat model that grades reasoning, for the filter reasoning."

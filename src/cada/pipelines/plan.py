@@ -12,6 +12,7 @@ from cada.config.recipe import Lora, Recipe, Training
 from cada.errors import CadaError
 from cada.evaluation.targets import CASES_SEED
 from cada.models.load import has_system_role, is_wide, load_config, place
+from cada.pipelines.evaluate import attempts_under
 from cada.planning.machine import free_memory, has_bfloat16, measure_rates
 from cada.planning.plan import Assumptions, Drawn, Memory, Plan, memory_of, stages_of
 from cada.planning.shape import ModelShape, shape_of
@@ -189,11 +190,13 @@ def _prompts(recipe: Recipe, tokenizer: Any) -> tuple[list[Drawn], list[list[Pro
         if phase.loss_context == "bare":
             contexts = [prompter.prompt(r, "none", seed) for r in requests]
         drawn.append(Drawn(phase, prompts, contexts))
+    attacks, where = recipe.evaluation.attacks, "evaluation.attacks"
     measured = [
-        [prompter.prompt(r, str(mode), CASES_SEED) for r in requests]
+        [prompter.prompt(a.sent, str(mode), CASES_SEED, prefill=a.prefill) for a in attempts]
         for requests in load_sets(recipe.requests.evaluate, casebook).values()
+        for attempts in [attempts_under(attacks, requests, prompter.style, where)]
         for mode in recipe.evaluation.modes
-        if requests
+        if attempts
     ]
     return drawn, measured
 
