@@ -189,7 +189,7 @@ def repeated_difference(
     The items are paired, the runs are not: run j of one method is no partner of run j of another.
     The variance is that of the items' differences plus both sides' own variance between runs; the
     interval and the two-sided p-value are Student's with Satterthwaite's degrees of freedom. Where
-    no item differs on average, the interval is that of `paired_means` and the p-value 1. In
+    all items differ alike, which leaves no variance, both are those of `paired_means`. In
     simulation of equal methods (100 items, 3 runs each) it finds a difference at 0.05 in 2 to 7 %.
 
     Args:
@@ -216,8 +216,7 @@ def repeated_difference(
     parts += [(_parts(side)[1], side.shape[1] - 1) for side in (x, y)]
     total = sum(part for part, _ in parts)
     if total == 0:
-        plain = paired_means(one.tolist(), two.tolist(), confidence)
-        return Difference(plain.value, plain.low, plain.high, 1.0, n)
+        return paired_means(one.tolist(), two.tolist(), confidence)
     freedom = _satterthwaite(parts)
     half = float(student.ppf(0.5 + confidence / 2, freedom)) * total**0.5
     p = 2 * float(student.sf(abs(value) / total**0.5, freedom))

@@ -130,8 +130,8 @@ def _plan(
         typer.echo(json.dumps(plan.as_dict()))
         return
     table = Table(title=f"{study.name}: {study.output}", title_justify="left", box=box.SIMPLE)
-    table.add_column("cell")
-    for name in ("runs", "candidates", "requests", "rollouts", "updates", "a run", "in all"):
+    table.add_column("cell", no_wrap=True)
+    for name in ("runs", "tried", "requests", "rollouts", "updates", "a run", "in all"):
         table.add_column(name, justify="right")
     for cell in plan.cells:
         counts = (cell.runs, cell.candidates, cell.requests, cell.rollouts, cell.updates)

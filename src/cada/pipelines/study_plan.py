@@ -99,7 +99,8 @@ def foresee_study(
             continue
         changes = cell.candidates[0] if cell.candidates else {}
         recipe = _measured_as(study, study.recipe(name, changes))
-        plan = Planner(recipe).plan(Assumptions(kept=kept), rates)
+        fixed = recipe.baseline is not None and not recipe.baseline.samples_harmful
+        plan = Planner(recipe).plan(Assumptions(kept=1.0 if fixed else kept), rates)
         training = [s for s in plan.stages if s.name != "measuring"]
         # The untrained model's answers are measured once, for all.
         seconds = sum(s.seconds or 0 for s in training)

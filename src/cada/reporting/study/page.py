@@ -10,9 +10,9 @@ from cada.reporting.compare.text import show, show_p
 from cada.reporting.study.picture import Point, svg
 from cada.reporting.study.record import CellRecord, StudyRecord
 from cada.reporting.study.table import (
+    Finding,
     Measure,
     Row,
-    Test,
     against,
     cell_rows,
     compared,
@@ -20,7 +20,7 @@ from cada.reporting.study.table import (
     inference_rows,
     measures,
     overall,
-    tests,
+    paired_tests,
 )
 from cada.reporting.tables import mode_name, signed
 from cada.stats import Estimate
@@ -56,7 +56,7 @@ def tables(record: StudyRecord) -> str:
                   _table1(rows, columns)]  # fmt: skip
     if cells := cell_rows(record):
         parts += ["## Table 2: training\n", _table2(record, cells, columns)]
-    if found := tests(record):
+    if found := paired_tests(record):
         parts += [f"## Against {_plain(record.compare_to)}\n", _tests(found)]
     for part in (_selected(record), _missing(record)):
         if part:
@@ -145,7 +145,7 @@ def _table2(record: StudyRecord, rows: Sequence[Row], columns: Sequence[Measure]
     return _markdown(head, lines) + (f"\n{told}" if told else "")
 
 
-def _tests(found: Sequence[Test]) -> str:
+def _tests(found: Sequence[Finding]) -> str:
     text = (
         "Differences in points, paired over requests and with runs as repeats "
         "(`cada.stats.repeated_difference`); p-values are corrected for their number (Holm, "
@@ -227,7 +227,7 @@ def _ablation(record: StudyRecord, question: str, with_it: str, without: str) ->
 _HELP = ("nrr", "answered", "reasoning")
 
 
-def _sentence(found: Sequence[Test]) -> str:
+def _sentence(found: Sequence[Finding]) -> str:
     """One sentence on an ablation: what the tests found, or that they found nothing."""
     sure = [t for t in found if t.verdict != "unclear"]
     if not sure:
@@ -242,7 +242,7 @@ def _sentence(found: Sequence[Test]) -> str:
 
 
 def _compared(record: StudyRecord) -> str:
-    found = tests(record)
+    found = paired_tests(record)
     if not found:
         return ""
     better = [f"{_plain(t.second)} ({t.measure.name}, {_points(t)})" for t in found
@@ -300,15 +300,15 @@ def _recommended(record: StudyRecord, rows: dict[str, Row], name: str) -> str:
     )
 
 
-def _told(t: Test) -> str:
+def _told(t: Finding) -> str:
     return f"{_points(t)} points ({_interval(t)}), {show_p(t.p)}: {t.verdict}"
 
 
-def _points(t: Test) -> str:
+def _points(t: Finding) -> str:
     return signed(100 * t.difference.value, 1)
 
 
-def _interval(t: Test) -> str:
+def _interval(t: Finding) -> str:
     d = t.difference
     return f"{signed(100 * d.low, 1)} to {signed(100 * d.high, 1)}"
 

@@ -56,7 +56,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Test:
+class Finding:
     """A cell against another on one measure: `second` minus `first`, and Holm's p-value."""
 
     first: str
@@ -149,14 +149,14 @@ def cell_rows(record: StudyRecord) -> list[Row]:
     return rows
 
 
-def tests(record: StudyRecord) -> list[Test]:
+def paired_tests(record: StudyRecord) -> list[Finding]:
     """Every cell against `compare_to` on every measure, with Holm's correction over all."""
     first = record.compare_to
     others = [name for name, cell in record.cells.items() if name != first and done(cell)]
     return compared(record, [(first, name) for name in others], measures(record))
 
 
-def against(record: StudyRecord, second: str) -> list[Test]:
+def against(record: StudyRecord, second: str) -> list[Finding]:
     """That cell against every other one, on harm and on over-refusal."""
     others = [name for name, cell in record.cells.items() if name != second and done(cell)]
     columns = [overall(record), next(m for m in measures(record) if m.key == "nrr")]
@@ -165,7 +165,7 @@ def against(record: StudyRecord, second: str) -> list[Test]:
 
 def compared(
     record: StudyRecord, pairs: Sequence[tuple[str, str]], columns: Sequence[Measure]
-) -> list[Test]:
+) -> list[Finding]:
     """The paired differences of cells that both have runs; p-values corrected over all."""
     found = []
     for one, two in pairs:
@@ -181,7 +181,7 @@ def compared(
                 )
             except ValueError:  # no request with a score on both sides
                 continue
-            found.append(Test(one, two, measure, difference, 1.0))
+            found.append(Finding(one, two, measure, difference, 1.0))
     corrected = holm([t.difference.p for t in found])
     return [replace(t, p=p) for t, p in zip(found, corrected, strict=True)]
 
