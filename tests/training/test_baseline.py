@@ -35,7 +35,7 @@ ANSWERED = "Analysis: A bicycle is fine to fix.\n\nFinal response: Clean the cha
 
 # What each request is answered with, rollout by rollout, under a pack and on the bare request.
 SAID: dict[str, tuple[list[str], list[str]]] = {
-    "both": ([COMPLIED, REFUSED, REFUSED], [COMPLIED, COMPLIED, COMPLIED]),
+    "both": ([COMPLIED, REFUSED, REFUSED], [f"{COMPLIED}~", COMPLIED, COMPLIED]),
     "refused": ([REFUSED, REFUSED, PLAIN], [PLAIN, PLAIN, PLAIN]),
     "complied": ([COMPLIED, COMPLIED, COMPLIED], [COMPLIED, COMPLIED, COMPLIED]),
     "cut": ([f"{REFUSED}~", f"{REFUSED}~", f"{REFUSED}~"], [COMPLIED, COMPLIED, COMPLIED]),
@@ -209,8 +209,9 @@ def test_dpo_pairs_right_chains_with_the_models_own_wrong_answers(
     texts = [policy.tokenizer.decode(ids, skip_special_tokens=True)
              for ids in (pair.chosen, pair.rejected)]  # fmt: skip
     assert texts == [REFUSED, COMPLIED]
+    assert pair.rejected[-1] != policy.end_of_turn  # it was cut off
     counts = json.loads((tmp_path / "bare" / "baseline.json").read_text())
-    assert (counts["without"], counts["learnt"], counts["cut"]) == (3, 1, 3)
+    assert (counts["without"], counts["learnt"], counts["cut"]) == (3, 1, 4)
 
     same, engine, _ = make(tiny_folder, tmp_path / "same", {"kind": "dpo", "rejected_mode": None})
     data, _ = same.collect()

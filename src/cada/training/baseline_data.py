@@ -1,8 +1,8 @@
 """A baseline's data: which of the model's own outputs are learnt, on the bare request.
 
 Token ids are kept as sampled and prompts as the engine would send them, so that what is trained is
-what is asked later. A chain that was cut off at the token limit is never learnt from: it would
-teach the model not to stop.
+what is asked later. A chain that was cut off at the token limit is never learnt: it would teach the
+model not to stop. DPO's rejected answers may be cut off, for most unsafe answers are long.
 """
 
 from collections.abc import Sequence
@@ -103,13 +103,16 @@ def pairs(
 ) -> list[tuple[int, Pair]]:
     """What DPO learns: rollouts of reward +1 before rollouts of reward −1 to the same request.
 
-    Chosen and rejected ones are paired in their order; requests without both are left out.
+    Chosen and rejected ones are paired in their order; requests without both are left out. A
+    rejected answer may be cut off.
     """
     found = []
     for number in dict.fromkeys(o.sample.group for o in chosen):
         better = [o for o in chosen if o.sample.group == number and o.sample.kept]
         worse = [
-            o for o in rejected if o.sample.group == number and o.judged.reward == -1 and o.whole
+            o
+            for o in rejected
+            if o.sample.group == number and o.judged.reward == -1 and o.judged.rollout.text.strip()
         ]
         both = list(zip(better, worse, strict=False))[: baseline.keep_per_request]
         found += [
