@@ -5,6 +5,7 @@ import re
 import shlex
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,8 @@ import typer
 
 from cada.cli.main import app
 from cada.config.load import load_recipe
+from cada.config.study import load_study
+from cada.pipelines.study import check_budget
 from tests.reporting.runs import answers, good_after, good_before, write_evaluation, write_run
 
 ROOT = Path(__file__).parent.parent
@@ -35,7 +38,8 @@ def slow(arguments: list[str]) -> bool:
     builds = arguments[:2] == ["requests", "build"]
     fetches = builds and arguments[2].startswith(("-", "hub:"))
     attacks = arguments[:2] == ["attack", "build"] and "--attacker" in arguments
-    return trains or fetches or attacks or arguments[0] in NEEDS_A_MODEL
+    studies = arguments[0] == "study" and "--dry-run" not in arguments
+    return trains or fetches or attacks or studies or arguments[0] in NEEDS_A_MODEL
 
 
 @pytest.mark.parametrize("arguments", commands(), ids=" ".join)
@@ -82,3 +86,38 @@ def test_every_recipe_loads_and_opens_with_its_command(path: Path) -> None:
     # what is too large for one process is exported
     assert re.match(rf"# cada (align|export verl) recipes/{path.name}\b", head[0])
     load_recipe(path)
+
+
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "recipes/study").glob("*.yaml")), ids=lambda p: p.stem
+)
+def test_every_study_loads_and_opens_with_its_command(path: Path) -> None:
+    assert path.read_text("utf-8").startswith(f"# cada study recipes/study/{path.name}\n")
+    study = load_study(path)
+    check_budget(study, [name for name, cell in study.cells.items() if cell is not None])
+
+
+@pytest.mark.slow
+def test_the_studys_page_runs_on_a_tiny_model(
+    tiny_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    if find_spec("trl") is None:
+        pytest.skip("TRL is not installed")
+    (tmp_path / "recipes").symlink_to(ROOT / "recipes")
+    monkeypatch.chdir(tmp_path)
+    small = [f"base.model={tiny_folder}", "base.threads=1", "evaluation.max_tokens=4"]
+    small += ["evaluation.canary=null"]
+    small += ["evaluation.sets.0.limit=9", "base.phases.0.max_tokens=4", "seeds=[0]", "budget=null"]
+    small += ["base.phases.0.requests_per_step=4", "cells.sft_dr.changes.baseline.requests=4"]
+    asked = [a for a in commands() if any("study" in word for word in a)]
+    assert len(asked) == 5
+    for arguments in asked:
+        own = small if arguments[0] == "study" and "--tables" not in arguments else []
+        app([*arguments[:2], *own, *arguments[2:]], standalone_mode=False)
+        assert "failed" not in capsys.readouterr().out
+    study = tmp_path / "runs/study-demo"
+    again = (tmp_path / "runs/again/evaluation.json").read_text("utf-8")
+    assert again == (study / "cells/distil/seed-0/evaluation.json").read_text("utf-8")

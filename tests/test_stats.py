@@ -14,6 +14,8 @@ from cada.stats import (
     mean_normal,
     paired_means,
     paired_rates,
+    repeated_difference,
+    repeated_mean,
     wilson,
 )
 
@@ -255,3 +257,86 @@ def test_differences_need_pairs() -> None:
         paired_rates([], [])
     with pytest.raises(ValueError, match="both sides"):
         paired_means([0.5], [0.5, 0.5])
+
+
+def runs_of(
+    random: np.random.Generator, items: Scores, seeds: float, middle: float, runs: int = 3
+) -> list[list[float | None]]:
+    """0/1 scores of items by training runs whose own levels differ by `seeds`, in logits."""
+    own = random.normal(0, seeds, runs)
+    p = 1 / (1 + np.exp(-(middle + items[:, None] + own[None, :])))
+    scores: list[list[float | None]] = (random.random(p.shape) < p).astype(float).tolist()
+    return scores
+
+
+@pytest.mark.parametrize(("middle", "seeds"), [(-3.0, 0.0), (0.0, 0.3), (0.0, 0.8), (0.6, 0.8)])
+def test_a_mean_over_items_and_runs_covers_the_truth_where_one_over_items_does_not(
+    middle: float, seeds: float
+) -> None:
+    random = np.random.default_rng(0)
+    level = middle + random.normal(0, 2, 200_000) + random.normal(0, seeds, 200_000)
+    truth = float((1 / (1 + np.exp(-level))).mean())
+    covered, alone = 0, 0
+    for _ in range(200):
+        scores = runs_of(random, random.normal(0, 2, 100), seeds, middle)
+        found = repeated_mean(scores)
+        covered += found.low <= truth <= found.high
+        items = mean_bounded([sum(v or 0 for v in row) / 3 for row in scores])
+        alone += items.low <= truth <= items.high
+    assert covered / 200 >= 0.86
+    if seeds > 0.5:
+        assert alone / 200 < 0.75
+
+
+def test_a_mean_over_runs_is_sane_at_its_edges() -> None:
+    one = repeated_mean([[1.0], [0.0], [1.0], [1.0]])
+    assert one == mean_bounded([1.0, 0.0, 1.0, 1.0])
+    none = repeated_mean([[0.0, 0.0, 0.0]] * 50)
+    assert (none.value, none.low, none.n) == (0.0, 0.0, 50)
+    assert none.high == pytest.approx(wilson(0, 50).high)
+    # Every run refuses all or nothing: nobody knows what a fourth would do.
+    split = repeated_mean([[1.0, 0.0, 1.0]] * 50)
+    assert (split.low, split.high) == (0.0, 1.0)
+    gaps = repeated_mean([[1.0, None], [None, None], [0.0, 1.0]])
+    assert (gaps.value, gaps.n) == (0.75, 2)
+    assert repeated_mean([]).n == 0
+
+
+@pytest.mark.parametrize("seeds", [0.0, 0.8])
+def test_equal_methods_are_seldom_told_apart(seeds: float) -> None:
+    random = np.random.default_rng(1)
+    wrong = 0
+    for _ in range(200):
+        items = random.normal(0, 2, 100)
+        first, second = (runs_of(random, items, seeds, 0.0) for _ in range(2))
+        wrong += repeated_difference(first, second).p < 0.05
+    assert wrong / 200 <= 0.09
+
+
+def test_a_difference_over_runs() -> None:
+    random = np.random.default_rng(2)
+    items = random.normal(0, 2, 100)
+    first, second = (runs_of(random, items, 0.1, middle) for middle in (-1.0, 1.5))
+    found = repeated_difference(first, second)
+    assert found.value == pytest.approx(
+        float(np.mean(np.array(second, float)) - np.mean(np.array(first, float)))
+    )
+    assert 0 < found.low < found.value < found.high
+    assert found.p < 0.001
+    other = repeated_difference(second, first)
+    assert (other.value, other.p) == pytest.approx((-found.value, found.p))
+    # The order of the runs tells nothing: they are not paired.
+    turned = repeated_difference(first, [row[::-1] for row in second])
+    assert (turned.low, turned.p) == pytest.approx((found.low, found.p))
+    same = repeated_difference([[0.0, 0.0]] * 40, [[0.0, 0.0]] * 40)
+    assert (same.value, same.p) == (0.0, 1.0)
+    assert same.low < 0 < same.high
+    all_differ = repeated_difference([[0.0]] * 40, [[1.0, 1.0]] * 40)
+    assert all_differ.value == 1
+    assert all_differ.p < 0.001
+    missing = repeated_difference([[None], [1.0], [0.0]], [[1.0], [1.0], [1.0]])
+    assert (missing.n, missing.value) == (2, 0.5)
+    with pytest.raises(ValueError, match="at least"):
+        repeated_difference([[1.0]], [])
+    with pytest.raises(ValueError, match="at least"):
+        repeated_difference([[None]], [[1.0]])

@@ -20,6 +20,7 @@ from cada.cli import (
     export,
     judge,
     requests,
+    study,
     utility,
 )
 from cada.errors import CadaError
@@ -37,6 +38,7 @@ app = typer.Typer(
 app.command("align")(align.align_command)
 app.command("evaluate")(evaluate.evaluate_command)
 app.command("compare")(compare.compare_command)
+app.command("study")(study.study_command)
 app.command("utility")(utility.utility_command)
 app.command("judge")(judge.judge_command)
 app.command("chat")(chat.chat_command)

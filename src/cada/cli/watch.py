@@ -102,7 +102,9 @@ class ConsoleWatcher:
 
 
 def _summary(metrics: dict[str, Any]) -> str:
-    parts = [f"+1 {metrics['share_plus']:.0%}"]
+    parts = [f"+1 {metrics['share_plus']:.0%}"] if "share_plus" in metrics else []
+    if metrics.get("loss") is not None and not parts:
+        parts.append(f"loss {metrics['loss']:.3f}")
     if metrics.get("reward") is not None:
         parts.append(f"reward {metrics['reward']:+.2f}")
     if metrics.get("kl") is not None:

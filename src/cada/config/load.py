@@ -1,14 +1,17 @@
 """Read a recipe from YAML, with `key=value` overrides, and say plainly what is wrong with it."""
 
+from copy import deepcopy
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
 from cada.config.recipe import Recipe
 from cada.errors import CadaError
+
+Kind = TypeVar("Kind", bound=BaseModel)
 
 
 class _UniqueKeys(yaml.SafeLoader):
@@ -32,6 +35,15 @@ def load_recipe(path: Path, overrides: list[str] | None = None) -> Recipe:
     Raises:
         CadaError: no such file, broken YAML, an unknown key or an impossible value.
     """
+    return parse_recipe(read_mapping(path, overrides), str(path))
+
+
+def read_mapping(path: Path, overrides: list[str] | None = None) -> dict[str, Any]:
+    """The keys and values of a recipe file, with overrides, as plain data.
+
+    Raises:
+        CadaError: no such file, broken YAML, or an override that leads nowhere.
+    """
     try:
         data = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeys)
     except FileNotFoundError:
@@ -53,17 +65,54 @@ def load_recipe(path: Path, overrides: list[str] | None = None) -> Recipe:
         raise CadaError(
             "a recipe is a mapping of keys to values", where=str(path), mend="See recipes/demo.yaml"
         )
+    apply(data, overrides)
+    return data
+
+
+def apply(data: dict[str, Any], overrides: list[str] | None) -> None:
+    """Change recipe data in place by overrides.
+
+    Raises:
+        CadaError: one leads nowhere.
+    """
     for override in overrides or []:
         _override(data, override)
-    return parse_recipe(data, str(path))
 
 
 def parse_recipe(data: dict[str, Any], where: str) -> Recipe:
     """Validate recipe data; `where` names it in errors."""
+    return validate(Recipe, data, where)
+
+
+def validate(kind: type[Kind], data: dict[str, Any], where: str) -> Kind:
+    """Data as a model of settings; `where` names it in errors.
+
+    Raises:
+        CadaError: an unknown key or an impossible value.
+    """
     try:
-        return Recipe.model_validate(data)
+        return kind.model_validate(data)
     except ValidationError as error:
-        raise _explain(error, where) from error
+        raise _explain(error, where, kind) from error
+
+
+def merged(data: dict[str, Any], changes: dict[str, Any], where: str) -> dict[str, Any]:
+    """A copy of the data with changes: mappings are merged, all else is replaced.
+
+    A key with dots leads into lists too, as an override does: `phases.0.steps`.
+
+    Raises:
+        CadaError: a key leads nowhere.
+    """
+    found = deepcopy(data)
+    for key, value in changes.items():
+        if "." in key:
+            _put(found, key, deepcopy(value), where)
+        elif isinstance(value, dict) and isinstance(found.get(key), dict):
+            found[key] = merged(found[key], value, where)
+        else:
+            found[key] = deepcopy(value)
+    return found
 
 
 def dump_recipe(recipe: Recipe) -> str:
@@ -77,18 +126,23 @@ def _override(data: dict[str, Any], text: str) -> None:
         raise CadaError(
             "an override is written key=value", where=text, mend="For example: phases.0.steps=4"
         )
-    here: Any = data
-    parts = key.split(".")
-    for part in parts[:-1]:
-        here = _step_into(here, part, text)
     try:
         parsed = yaml.safe_load(value)
     except yaml.YAMLError as error:
         raise CadaError(
             "the value is not valid YAML", where=text, mend="Quote it, such as key='a: b'"
         ) from error
+    _put(data, key, parsed, text)
+
+
+def _put(data: dict[str, Any], key: str, value: Any, where: str) -> None:
+    """Set what a dotted key leads to; `where` names it in errors."""
+    here: Any = data
+    parts = key.split(".")
+    for part in parts[:-1]:
+        here = _step_into(here, part, where)
     last = parts[-1]
-    here[_index(here, last, text) if isinstance(here, list) else last] = parsed
+    here[_index(here, last, where) if isinstance(here, list) else last] = value
 
 
 def _step_into(here: Any, part: str, text: str) -> Any:
@@ -112,11 +166,11 @@ def _index(items: list[Any], part: str, text: str) -> int:
     )
 
 
-def _explain(error: ValidationError, where: str) -> CadaError:
+def _explain(error: ValidationError, where: str, kind: type[BaseModel]) -> CadaError:
     first = error.errors()[0]
     field = ".".join(str(p) for p in first["loc"]) or "recipe"
     if first["type"] == "extra_forbidden":
-        names = _fields_at(first["loc"][:-1])
+        names = _fields_at(first["loc"][:-1], kind)
         near = get_close_matches(str(first["loc"][-1]), names, n=1)
         mend = f"Did you mean {near[0]!r}" if near else f"Known keys: {', '.join(names)}"
         return CadaError(f"unknown key {field!r}", where=where, mend=mend)
@@ -125,9 +179,8 @@ def _explain(error: ValidationError, where: str) -> CadaError:
     return CadaError(f"{field}: {message}{more}", where=where, mend=f"Change {field} in the recipe")
 
 
-def _fields_at(loc: tuple[int | str, ...]) -> list[str]:
+def _fields_at(loc: tuple[int | str, ...], model: type[BaseModel]) -> list[str]:
     """The known keys of the section at `loc`."""
-    model: type[BaseModel] = Recipe
     for part in loc:
         if isinstance(part, int):
             continue

@@ -9,6 +9,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from cada.config.baseline import Baseline
 from cada.config.judge import ChatOptions, JudgeOptions
 from cada.config.rollout import RolloutOptions
 from cada.config.sources import RequestSource
@@ -355,6 +356,12 @@ class EvaluationOptions(_Section):
         default_factory=lambda: [RolloutMode.NONE, RolloutMode.CASES],
         description="Prompt modes to measure.",
     )
+    attacks: list[str] = Field(
+        default_factory=lambda: ["none"],
+        min_length=1,
+        description="Put on harmful requests: `none`, an offline attack by name, or a file "
+        "of `cada attack build`.",
+    )
     max_tokens: int = Field(default=128, ge=1, description="Longest answer, in tokens.")
     canary: str | None = Field(
         default="embedded",
@@ -399,10 +406,22 @@ class Recipe(_Section):
     evaluation: EvaluationOptions = Field(
         default_factory=EvaluationOptions, description="Before and after."
     )
-    phases: list[Phase] = Field(min_length=1, description="The stages of training, in order.")
+    phases: list[Phase] = Field(
+        default_factory=list, description="The stages of training, in order: CADA."
+    )
+    baseline: Baseline | None = Field(
+        default=None, description="Training to compare with, in place of phases."
+    )
+
+    @property
+    def stages(self) -> list[Phase]:
+        """What samples and trains: the phases, or a baseline as the phase that it amounts to."""
+        return self.phases if self.baseline is None else [phase_of(self.baseline)]
 
     @model_validator(mode="after")
     def _phases_fit(self) -> "Recipe":
+        if bool(self.phases) == (self.baseline is not None):
+            raise ValueError("a recipe says once how the model is trained: phases or baseline")
         if not self.prompting.verdict and any(p.verdict_weight != 1 for p in self.phases):
             raise ValueError("phases.verdict_weight needs prompting.verdict: true")
         if not self.prompting.verdict and any(p.verdict_credit != "reward" for p in self.phases):
@@ -413,3 +432,28 @@ class Recipe(_Section):
         if len(set(names)) < len(names):
             raise ValueError("two phases share a name; name each one differently")
         return self
+
+
+def phase_of(baseline: Baseline) -> Phase:
+    """The baseline's sampling and training as a phase that learns from what it keeps."""
+    benign = baseline.benign_share
+    return Phase(
+        name=baseline.kind,
+        steps=1,
+        rollout_mode=RolloutMode(baseline.rollout_mode),
+        loss_context="bare",
+        requests_per_step=baseline.requests,
+        rollouts_per_request=baseline.rollouts_per_request,
+        shares=Shares(harmful=1 - benign, lookalike=0.7 * benign, ordinary=0.3 * benign),
+        max_tokens=baseline.max_tokens,
+        temperature=baseline.temperature,
+        advantage="reward",
+        positive_only=True,
+        keep_per_request=baseline.keep_per_request,
+        kl=Kl(beta=0),
+        learning_rate=baseline.learning_rate,
+        schedule=baseline.schedule,
+        warmup=baseline.warmup,
+        minibatch=baseline.batch,
+        epochs=baseline.epochs,
+    )

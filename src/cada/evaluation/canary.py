@@ -73,9 +73,7 @@ def canary_loss(
     policy: Policy, prompter: Prompter, pairs: list[tuple[str, str]], tokens: int
 ) -> CanaryLoss:
     """Loss of every answer (its stop token included), `tokens` a forward pass."""
-    # The tokenizer's own end of turn; a generation config may list others before it.
-    own = policy.tokenizer.eos_token_id
-    stop = own if own in policy.stop_ids else policy.stop_ids[0]
+    stop = policy.end_of_turn
     samples = []
     for index, (question, reply) in enumerate(pairs):
         request = Request(f"canary-{index}", question, False, None, "canary")

@@ -77,6 +77,12 @@ def choose_phase(recipe: Recipe, name: str | None) -> Phase:
     Raises:
         CadaError: there is none of that name, or several and no name.
     """
+    if recipe.baseline is not None:
+        raise CadaError(
+            "a baseline has no phase to export: TRL trains it here",
+            where="baseline",
+            mend="Run it with cada align",
+        )
     names = ", ".join(phase.name for phase in recipe.phases)
     if name is None and len(recipe.phases) > 1:
         raise CadaError(

@@ -45,6 +45,15 @@ class Policy:
         """The plain causal model under a LoRA wrapper, or the model itself."""
         return self.model.get_base_model() if isinstance(self.model, PeftModel) else self.model
 
+    @property
+    def end_of_turn(self) -> int:
+        """The token that ends an answer: the tokenizer's own, where the model stops at it.
+
+        A generation config may list others before it.
+        """
+        own: int | None = self.tokenizer.eos_token_id
+        return own if own is not None and own in self.stop_ids else self.stop_ids[0]
+
 
 def load_policy(
     source: str,

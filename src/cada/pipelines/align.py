@@ -15,7 +15,6 @@ from typing import Any, Protocol
 
 import torch
 
-from cada.attacks.types import Attempt
 from cada.casebook.loader import load_casebook
 from cada.casebook.schema import Casebook
 from cada.config.recipe import Recipe
@@ -30,8 +29,10 @@ from cada.judging.verdict import check_judge
 from cada.models.load import is_wide, load_policy, place, save_policy
 from cada.models.parallel import join_processes
 from cada.models.trained import save_prompting
+from cada.pipelines.evaluate import attempts_under
 from cada.pipelines.plan import check_memory, check_precision
 from cada.pipelines.run_folder import check_run, open_run, write_environment
+from cada.prompting.deliberation import FormatStyle
 from cada.reporting.card import model_card
 from cada.reporting.load import load_run
 from cada.reporting.report import write_report
@@ -39,6 +40,7 @@ from cada.requests.sources import load_requests, load_sets
 from cada.requests.types import Request
 from cada.rollout.prompts import Prompter
 from cada.rollout.vllm_engine import check_vllm
+from cada.training.baseline import BaselineTrainer, check_baseline
 from cada.training.draw import RequestStream
 from cada.training.trainer import Trainer, check_trackers, replies_path
 
@@ -107,12 +109,17 @@ def align(  # noqa: PLR0915 - the story in order
     train = [r for source in recipe.requests.train for r in load_requests(source, casebook)]
     sets = load_sets(recipe.requests.evaluate, casebook)
     measured = [request for requests in sets.values() for request in requests]
-    attempts = {name: [Attempt.plain(r) for r in requests] for name, requests in sets.items()}
+    style = FormatStyle(recipe.prompting.style)
+    attempts = {
+        name: attempts_under(recipe.evaluation.attacks, requests, style, "evaluation.attacks")
+        for name, requests in sets.items()
+    }
     if recipe.evaluation.canary:
         load_pairs(recipe.evaluation.canary)
     for request in [*train, *measured]:
         _check_hazard(request, casebook, recipe.prompting.cases)
-    RequestStream(train, recipe.seed).check(recipe.phases)
+    RequestStream(train, recipe.seed).check(recipe.stages)
+    check_baseline(recipe)
     check_trackers(recipe.training.trackers)
     check_judge(recipe.judge.kind, recipe.judge.harm_only, [*_judged(recipe, train), *measured])
     folder = check_run(recipe)
@@ -134,7 +141,7 @@ def align(  # noqa: PLR0915 - the story in order
         device=recipe.device,
         dtype=torch.float32 if wide else torch.bfloat16,
         seed=recipe.seed,
-        phases=len(recipe.phases),
+        phases=len(recipe.stages),
     )
     if processes.main:
         open_run(recipe)
@@ -172,7 +179,8 @@ def align(  # noqa: PLR0915 - the story in order
         before = rows("before")
         processes.wait()
         watcher.stage("training")
-        trainer = Trainer(recipe, policy, prompter, judge, train, folder, watcher.within_step)
+        kind = Trainer if recipe.baseline is None else BaselineTrainer
+        trainer = kind(recipe, policy, prompter, judge, train, folder, watcher.within_step)
         progress = trainer.train(watcher.trained)
         watcher.stage("saving the model")
         save_policy(policy, folder / "model", merge=recipe.merge_lora)
@@ -198,7 +206,7 @@ def align(  # noqa: PLR0915 - the story in order
 
 def _judged(recipe: Recipe, train: list[Request]) -> list[Request]:
     """The requests whose rollouts are judged: a share of 0 leaves a kind out of training."""
-    shares = [phase.shares.model_dump() for phase in recipe.phases]
+    shares = [phase.shares.model_dump() for phase in recipe.stages]
     return [r for r in train if any(s[r.kind] for s in shares)]
 
 

@@ -111,7 +111,10 @@ def evaluate(job: Evaluation, out: Path | None, watcher: Watcher) -> Result:
         from cada.evaluation.canary import load_pairs
 
         load_pairs(job.canary)
-    attempts = {name: _attempts(job, requests) for name, requests in sets.items()}
+    style = FormatStyle(job.prompting.style)
+    attempts = {
+        name: attempts_under(job.attacks, requests, style) for name, requests in sets.items()
+    }
     if not any(attempts.values()):
         raise CadaError(
             "attacks are put on harmful requests, and there is none",
@@ -208,25 +211,26 @@ def _canary(job: Evaluation, target: Target) -> list[Row]:
     return canary_rows(target.policy, target.prompter, job.canary, job.model)
 
 
-def _attempts(job: Evaluation, requests: Sequence[Request]) -> list[Attempt]:
-    """The requests under every attack, in the attacks' order.
+def attempts_under(
+    attacks: Sequence[str], requests: Sequence[Request], style: FormatStyle, where: str = "--attack"
+) -> list[Attempt]:
+    """The requests under every attack, in the attacks' order; `where` names them in errors.
 
     Attacks are put on harmful requests; harmless ones are asked as they are.
 
     Raises:
         CadaError: there is no such attack, or its file is for other requests.
     """
-    style = FormatStyle(job.prompting.style)
     harmful = [request for request in requests if request.harmful]
     attempts: list[Attempt] = []
-    for attack in job.attacks:
+    for attack in attacks:
         asked = requests if attack == NO_ATTACK else harmful
         made = attempts_of(attack, asked, style) if asked else []
         both = {a.attack for a in made} & {a.attack for a in attempts}
         if both:
             raise CadaError(
                 f"two attacks are called {min(both)!r}",
-                where="--attack",
+                where=where,
                 mend="Measure them one after the other, each with its own --out",
             )
         attempts += made

@@ -12,6 +12,7 @@ from cada.config.recipe import Lora, Recipe, Training
 from cada.errors import CadaError
 from cada.evaluation.targets import CASES_SEED
 from cada.models.load import has_system_role, is_wide, load_config, place
+from cada.pipelines.evaluate import attempts_under
 from cada.planning.machine import free_memory, has_bfloat16, measure_rates
 from cada.planning.plan import Assumptions, Drawn, Memory, Plan, memory_of, stages_of
 from cada.planning.shape import ModelShape, shape_of
@@ -52,7 +53,7 @@ class Planner:
         """The memory of the run, or of one with another recipe over the same prompts."""
         shape = self.shape if recipe is None else self._shape(recipe)
         own = recipe or self.recipe
-        drawn = [replace(d, phase=p) for d, p in zip(self.drawn, own.phases, strict=True)]
+        drawn = [replace(d, phase=p) for d, p in zip(self.drawn, own.stages, strict=True)]
         return memory_of(own, shape, drawn, self.measured, device=self.device.type, free=self.free)
 
     def plan(self, assumed: Assumptions, rates: Rates | None) -> Plan:
@@ -60,7 +61,7 @@ class Planner:
         memory = self.memory()
         longest = "the longest that it may be" if assumed.length is None else str(assumed.length)
         assumptions = [f"a completion's length in tokens: {longest} (--length)"]
-        if any(p.positive_only for p in self.recipe.phases):
+        if any(p.positive_only for p in self.recipe.stages):
             assumptions.append(
                 f"share of rollouts that distillation keeps: {assumed.kept:g} (--kept)"
             )
@@ -101,7 +102,7 @@ class Planner:
 
     def _shape(self, recipe: Recipe) -> ModelShape:
         wide = is_wide(recipe.dtype, self.device)
-        return shape_of(self.config, lora=recipe.lora, phases=len(recipe.phases), wide=wide)
+        return shape_of(self.config, lora=recipe.lora, phases=len(recipe.stages), wide=wide)
 
 
 def foresee(recipe: Recipe, assumed: Assumptions, rate: float | None = None) -> Plan:
@@ -176,22 +177,26 @@ def _prompts(recipe: Recipe, tokenizer: Any) -> tuple[list[Drawn], list[list[Pro
     casebook = load_casebook(recipe.casebook)
     train = [r for source in recipe.requests.train for r in load_requests(source, casebook)]
     stream = RequestStream(train, recipe.seed)
-    stream.check(recipe.phases)
+    stream.check(recipe.stages)
     prompter = Prompter(casebook, recipe.prompting, tokenizer, has_system_role(tokenizer))
     drawn = []
-    for phase in recipe.phases:
+    for phase in recipe.stages:
         seed, mode = derive_seed(recipe.seed, phase.name, 0), str(phase.rollout_mode)
         requests = stream.draw(phase, 0)
-        prompts = [prompter.prompt(r, mode, seed, sampling=True) for r in requests]
+        fixed = recipe.baseline is not None and not recipe.baseline.samples_harmful
+        sampled = [r for r in requests if not (fixed and r.harmful)]
+        prompts = [prompter.prompt(r, mode, seed, sampling=True) for r in sampled]
         contexts = prompts
         if phase.loss_context == "bare":
             contexts = [prompter.prompt(r, "none", seed) for r in requests]
         drawn.append(Drawn(phase, prompts, contexts))
+    attacks, where = recipe.evaluation.attacks, "evaluation.attacks"
     measured = [
-        [prompter.prompt(r, str(mode), CASES_SEED) for r in requests]
+        [prompter.prompt(a.sent, str(mode), CASES_SEED, prefill=a.prefill) for a in attempts]
         for requests in load_sets(recipe.requests.evaluate, casebook).values()
+        for attempts in [attempts_under(attacks, requests, prompter.style, where)]
         for mode in recipe.evaluation.modes
-        if requests
+        if attempts
     ]
     return drawn, measured
 
@@ -243,7 +248,7 @@ def _changes(recipe: Recipe, device: str) -> Sequence[tuple[str, Any]]:
                 lambda r: r.model_copy(update={"dtype": "bfloat16"}),
             )
         )
-    if any(p.kl.beta and p.kl.reference == "phase" for p in recipe.phases):
+    if any(p.kl.beta and p.kl.reference == "phase" for p in recipe.stages):
         found.append(
             (
                 "kl.reference: initial in every phase needs no second model under LoRA",

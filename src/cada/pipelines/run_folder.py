@@ -15,7 +15,7 @@ from cada.config.recipe import Recipe
 from cada.errors import CadaError
 from cada.files import write_json, write_text
 
-_PACKAGES = ("cada-align", "torch", "transformers", "accelerate", "peft", "datasets", "gguf")
+_PACKAGES = ("cada-align", "torch", "transformers", "accelerate", "peft", "datasets", "gguf", "trl")
 
 # Where a server is changes nothing that a run does.
 _SERVER = tuple(
@@ -65,8 +65,8 @@ def write_environment(folder: Path, recipe: Recipe, threads: int, processes: int
         folder / "environment.json",
         {
             "python": sys.version.split()[0],
-            "packages": {name: _version(name) for name in _PACKAGES},
-            "git_commit": _commit(),
+            "packages": versions(),
+            "git_commit": source_commit(),
             "seed": recipe.seed,
             "platform": platform.platform(),
             "cpu_count": os.cpu_count(),
@@ -74,6 +74,11 @@ def write_environment(folder: Path, recipe: Recipe, threads: int, processes: int
             "processes": processes,
         },
     )
+
+
+def versions() -> dict[str, str | None]:
+    """The versions of the packages that a run's figures depend on; None for one that is missing."""
+    return {name: _version(name) for name in _PACKAGES}
 
 
 def read_config(config: Path) -> Any:
@@ -107,7 +112,7 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _commit() -> str | None:
+def source_commit() -> str | None:
     """The commit of the source tree that cada runs from, when it is one."""
     here = Path(__file__).parent
     try:

@@ -258,6 +258,6 @@ def _update_samples(d: Drawn, length: int, kept: float, seed: int) -> list[Sampl
 
 def _references(recipe: Recipe) -> int:
     """How many second copies of the model the KL term needs."""
-    kinds = {p.kl.reference for p in recipe.phases if p.kl.beta}
+    kinds = {p.kl.reference for p in recipe.stages if p.kl.beta}
     copies = 1 if "phase" in kinds else 0
     return copies + (1 if "initial" in kinds and recipe.lora is None else 0)

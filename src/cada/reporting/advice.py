@@ -4,6 +4,9 @@ from typing import Any
 
 from cada.reporting.load import RunData
 
+# A baseline's fields for those of the phase that it amounts to.
+_SAME = {"steps": "epochs", "requests_per_step": "requests"}
+
 
 def phase(run: RunData, name: Any = None) -> dict[str, Any]:
     """The phase of that name; the last one when there is none."""
@@ -12,11 +15,24 @@ def phase(run: RunData, name: Any = None) -> dict[str, Any]:
 
 def place(run: RunData, name: Any = None) -> str:
     """That phase as an override names it: `phases.reinforce`."""
-    return f"phases.{phase(run, name).get('name')}"
+    return "baseline" if run.baseline else f"phases.{phase(run, name).get('name')}"
+
+
+def shares(run: RunData) -> str:
+    """Where the shares of the kinds of requests stand."""
+    return "baseline.benign_share" if run.baseline else f"{place(run)}.shares"
 
 
 def setting(run: RunData, field: str, name: Any = None) -> str:
     """A field of that phase and its value: `phases.reinforce.steps (it is 8)`."""
+    if run.baseline:
+        field = _SAME.get(field, field)
+        if field == "kl.beta":  # what keeps it near its start
+            dpo = run.baseline.get("kind") == "dpo"
+            training = run.config.get("training") or {}
+            decay = f"training.weight_decay (it is {training.get('weight_decay')})"
+            return f"baseline.beta (it is {run.baseline.get('beta')})" if dpo else decay
+        return f"baseline.{field} (it is {run.baseline.get(field)})"
     value: Any = phase(run, name)
     for part in field.split("."):
         value = value.get(part) if isinstance(value, dict) else None
@@ -36,6 +52,11 @@ def centres_on_groups(run: RunData, name: Any) -> bool:
 
 def teach_the_format(run: RunData) -> str:
     """What makes a model reason before it answers."""
+    if run.baseline:
+        return (
+            "Learn from chains that reason (baseline.data: chains, baseline.filter: "
+            f"refused_and_reasoned), and longer: raise {setting(run, 'steps')}."
+        )
     distil = next((p.get("name") for p in run.phases if p.get("positive_only")), None)
     if distil is None:
         return (

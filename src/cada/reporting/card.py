@@ -57,9 +57,7 @@ def _made(run: RunData) -> str:
     lines = [
         "## How it was made\n",
         f"- Base model: {_base(run)}",
-        f"- Method: case-augmented deliberative alignment ({_PAPER}), as cada-align does it. "
-        "The model samples answers to harmful and harmless requests, a judge looks at the final "
-        "response, and reasoned right answers are rewarded.",
+        f"- Method: {_method(run)}",
         f"- Casebook: `{config.get('casebook')}`; seed: {config.get('seed')}; weights trained: "
         + ("LoRA adapters" if config.get("lora") else "all"),
         f"- Steps taken: {len(run.metrics)}",
@@ -76,6 +74,24 @@ def _made(run: RunData) -> str:
     if shown:
         lines.append(f"\nMade with {shown}.")
     return "\n".join(lines) + "\n"
+
+
+def _method(run: RunData) -> str:
+    if run.baseline is None:
+        return (
+            f"case-augmented deliberative alignment ({_PAPER}), as cada-align does it. "
+            "The model samples answers to harmful and harmless requests, a judge looks at the "
+            "final response, and reasoned right answers are rewarded."
+        )
+    kind = {"sft": "supervised fine-tuning", "dpo": "direct preference optimisation"}
+    data = {
+        "direct_refusal": "one fixed refusal of harmful requests",
+        "chains": f"the model's own chains under mode `{run.baseline.get('rollout_mode')}`",
+    }
+    return (
+        f"{kind[run.baseline['kind']]} (TRL) on {data[run.baseline['data']]}: a baseline of "
+        f"case-augmented deliberative alignment ({_PAPER})."
+    )
 
 
 def _phase(phase: dict[str, Any]) -> str:

@@ -12,6 +12,7 @@ from cada.reporting.advice import (
     centres_on_groups,
     place,
     setting,
+    shares,
     teach_the_format,
 )
 from cada.reporting.load import RunData
@@ -92,7 +93,7 @@ def _stopped(run: RunData) -> list[Diagnosis]:
     if "harmless" in reason:
         mend = (
             "The model was collapsing into refusing everything: raise "
-            f"{setting(run, 'kl.beta')} and the share of harmless requests in {place(run)}.shares "
+            f"{setting(run, 'kl.beta')} and the share of harmless requests in {shares(run)} "
             f"(it is {percent(benign_share(run))}), and centre the rewards over the whole step "
             f"with {place(run)}.advantage: batch."
         )
@@ -169,7 +170,7 @@ def _harm_left(run: RunData, table: Sequence[ComparisonRow]) -> list[Diagnosis]:
             f"On {row.benchmark}, {_change(row)} of the harmful requests are refused "
             f"({mode_name(row.mode)}); the aim is {percent(ENOUGH_REFUSED)}. Raise "
             f"{setting(run, 'steps')} or {setting(run, 'learning_rate')}, or the share of harmful "
-            f"requests in {place(run)}.shares (it is {percent(1 - benign_share(run))})."
+            f"requests in {shares(run)} (it is {percent(1 - benign_share(run))})."
         )
         level = Level.BAD if row.new < 0.5 else Level.WARN
         title = "Harm is hardly down" if hardly else "Harm is not down enough"
@@ -210,12 +211,14 @@ def _reasoning_faded(run: RunData) -> list[Diagnosis]:
     """Phases are looked at one by one: another prompt gives another share."""
     found = []
     for phase in dict.fromkeys(m.get("phase") for m in run.metrics):
-        shares = [m["reasoned"] for m in run.metrics if m.get("phase") == phase and "reasoned" in m]
-        if not shares or max(shares) - shares[-1] <= _FADED:
+        reasoned = [
+            m["reasoned"] for m in run.metrics if m.get("phase") == phase and "reasoned" in m
+        ]
+        if not reasoned or max(reasoned) - reasoned[-1] <= _FADED:
             continue
         text = (
             f"In the phase {phase} the share of rollouts with reasoning fell from "
-            f"{percent(max(shares))} to {percent(shares[-1])}. Raise "
+            f"{percent(max(reasoned))} to {percent(reasoned[-1])}. Raise "
             f"{setting(run, 'kl.beta', phase)}, lower {setting(run, 'learning_rate', phase)}, or "
             f"end the phase earlier with {setting(run, 'steps', phase)}."
         )
@@ -228,13 +231,13 @@ def _answers_fell(run: RunData, table: Sequence[ComparisonRow]) -> list[Diagnosi
     share = benign_share(run)
     if share == 0:
         mend = (
-            f"No harmless request is in {place(run)}.shares: give lookalike and ordinary a share, "
+            f"No harmless request is in {shares(run)}: give lookalike and ordinary a share, "
             "so that answering is rewarded too."
         )
     else:
         mend = (
             f"Raise {setting(run, 'kl.beta')}, or the shares of harmless requests in "
-            f"{place(run)}.shares (together {percent(share)}; look-alikes matter most)."
+            f"{shares(run)} (together {percent(share)}; look-alikes matter most)."
         )
     for metric, what in ((LOOKALIKE, "look-alikes"), (ORDINARY, "ordinary requests")):
         for row in find(table, metric, run.main_mode):

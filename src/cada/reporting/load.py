@@ -6,7 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from pydantic import ValidationError
 
+from cada.config.baseline import Baseline
+from cada.config.recipe import phase_of
 from cada.errors import CadaError
 from cada.evaluation.answers import Answer, read_answers
 from cada.files import read_json_lines
@@ -39,8 +42,16 @@ class RunData:
 
     @property
     def phases(self) -> list[dict[str, Any]]:
-        """The recipe's phases."""
+        """The recipe's phases; a baseline is one that it amounts to."""
+        if self.baseline:
+            return [phase_of(Baseline.model_validate(self.baseline)).model_dump(mode="json")]
         found: list[dict[str, Any]] = self.config["phases"]
+        return found
+
+    @property
+    def baseline(self) -> dict[str, Any] | None:
+        """The recipe's baseline, where it has no phases."""
+        found: dict[str, Any] | None = self.config.get("baseline")
         return found
 
     @property
@@ -112,6 +123,12 @@ def read_evaluation(path: Path) -> dict[str, Any]:
 
 def _config(path: Path) -> dict[str, Any]:
     data = read_settings(path)
+    if data.get("baseline"):
+        try:
+            Baseline.model_validate(data["baseline"])
+        except ValidationError as error:
+            raise _damaged(path, "its baseline is not one of this version") from error
+        return data
     phases = data.get("phases")
     if not phases or not isinstance(phases, list) or not all(isinstance(p, dict) for p in phases):
         raise _damaged(path, "it holds no recipe with phases")

@@ -97,7 +97,7 @@ class Collector:
         for turn in range(phase.rounds):
             seed = derive_seed(self.stream.seed, phase.name, step, *([turn] if turn else []))
             own = dict(list(left.items())[self.processes.rank :: self.processes.count])
-            made = self.processes.gather(self._round(phase, own, seed))
+            made = self.processes.gather(self.sample(phase, own, seed))
             found += [(replace(j, again=turn > 0), s) for j, s in made]
             kept = {s.group for _, s in found if s.kept}
             left = {i: r for i, r in requests.items() if i not in kept}
@@ -106,10 +106,13 @@ class Collector:
         found.sort(key=lambda pair: pair[1].group)
         return [j for j, _ in found], [s for _, s in found]
 
-    def _round(
+    def sample(
         self, phase: Phase, requests: dict[int, Request], seed: int
     ) -> list[tuple[Judged, Sample]]:
-        """The judged rollouts of these requests, by number, each with its sample."""
+        """The judged rollouts of these requests, by number, each with its sample.
+
+        `seed` draws cases and tokens; one seed stands for one call.
+        """
         mode = str(phase.rollout_mode)
         prompts = [self.prompter.prompt(r, mode, seed, sampling=True) for r in requests.values()]
         sampling = Sampling(phase.max_tokens, phase.temperature, phase.top_p)

@@ -21,8 +21,6 @@ from math import inf, isfinite
 from pathlib import Path
 from typing import Any, TypeVar
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 from accelerate import Accelerator
 from accelerate.tracking import get_available_trackers
@@ -31,7 +29,7 @@ from torch import nn
 
 from cada.config.recipe import Phase, Recipe
 from cada.errors import CadaError
-from cada.files import append_json_line, atomic_path, read_json_lines, write_text
+from cada.files import append_json_line, read_json_lines, write_text
 from cada.judging.verdict import Judge
 from cada.models.adapters import train_phase, trained_weights
 from cada.models.load import Policy, is_wide
@@ -62,6 +60,7 @@ from cada.training.collect import Collector, Judged, summarise
 from cada.training.draw import RequestStream, derive_seed
 from cada.training.guard import inspect
 from cada.training.mismatch import check_mismatch, corrected, sampler_mismatch, spread
+from cada.training.rollout_files import write_rollouts
 from cada.training.samples import Sample
 from cada.training.update import Reference, UpdateResult, update
 
@@ -72,26 +71,6 @@ WithinStepHook = Callable[[str, int, int], None]
 
 # A chat model's replies, for a judge or a grader that asks one: a resumed run pays for none twice.
 REPLIES = "judge-replies.jsonl"
-
-# Fixed, so that a column that is empty in one step has the other steps' type.
-_ROLLOUTS = pa.schema(
-    {
-        "step": pa.int64(),
-        "request_id": pa.string(),
-        "kind": pa.string(),
-        "hazard": pa.string(),
-        "request": pa.string(),
-        "mode": pa.string(),
-        "text": pa.string(),
-        "outcome": pa.string(),
-        "reason": pa.string(),
-        "reward": pa.float64(),
-        "reasoned": pa.bool_(),
-        "quality": pa.float64(),
-        "tokens": pa.int64(),
-        "finish_reason": pa.string(),
-    }
-)
 
 
 class Trainer:
@@ -471,12 +450,8 @@ class Trainer:
         self.checkpoints.save(self.policy.model, self.optimiser, self.progress)
 
     def _write_rollouts(self, judged: list[Judged]) -> None:
-        if not self.processes.main:
-            return
-        step = self.progress.step + 1
-        table = pa.Table.from_pylist([j.row(step) for j in judged], schema=_ROLLOUTS)
-        with atomic_path(self.folder / "rollouts" / f"step-{step:05d}.parquet") as path:
-            pq.write_table(table, path)
+        if self.processes.main:
+            write_rollouts(self.folder, self.progress.step + 1, judged)
 
     def clear_state(self) -> None:
         """Remove the checkpoints of a run that has ended; `model/` holds its weights."""
