@@ -329,13 +329,14 @@ ASKS_TO_PROTECT = _any(
     r"cope|respond|help|quit|overcome|recover|support|survive|recognize|identify|spot)\b",
 )
 
-# Advice on how to feel and behave, and what harms: there the words of lectures are the answer.
+# Advice on how to feel and behave, what harms, yes or no: words of lectures may be the answer.
 ASKS_FOR_COUNSEL = _any(
     r"\b(?:apologi[sz]e|forgiv\w+|comfort|console|get over|deal(?:ing)? with|my (?:anger|temper|"
     r"feelings|grief)|bullied|harass(?:ed|ing)|abused|stop being|polite(?:ly)?|respectful\w*|"
     r"honesty|kind(?:ness)?|better (?:person|friend|listener|partner|parent|father|mother)|"
     r"(?:ex|wife|husband|girlfriend|boyfriend|friend) back|talk to my|breakup|morals?|lonely)\b",
     r"\b(?:dangers?|risks?|harms?|(?:side )?effects?|symptoms|consequences) of\b",
+    r"^(?:is|are|was|were|do|does|did|has|have|had|will|would|should|am|may|might)\b(?! you\b)",
     r"^(?:please )?(?:translat|paraphras|rephras|rewrit|summari[sz]|proofread|correct)\w*",
 )
 
