@@ -3,8 +3,9 @@
     python tools/fit_refusal.py --data ../shared/data --more other.csv          # fit
     python tools/fit_refusal.py --data ../shared/data --more other.csv --check  # models left out
 
-It learns from XSTest's completions with people's labels (CC BY 4.0; `--more` takes further files of
-them, each a model), from this project's wordings, examples and question-answer pairs (Apache-2.0).
+It learns from XSTest's completions with people's labels (prompts CC BY 4.0, completions under the
+terms of OpenAI, Meta and Mistral; `--more` takes further files of them, each a model), and from
+this project's wordings, examples and question-answer pairs (Apache-2.0). The weights hold no text.
 The fifth of XSTest's prompts that nobody read who wrote the rules takes no part in the fit.
 
 --check leaves out a model and a fifth of the prompts at a time, and says how far the judge agrees
@@ -92,7 +93,7 @@ def left_out(answers: list[Labelled]) -> dict[str, tuple[Agreement, Agreement]]:
     for name in names:
         for fold in range(FOLDS):
             kept = [n for n, r in enumerate(rows) if r.writer != name and r.fold != fold]
-            tested = [r.answer for r in rows if r.writer == name and r.fold == fold]
+            tested = [r.answer for r in rows if (r.writer, r.fold, r.share) == (name, fold, 1.0)]
             alone = _judged(tested, np.zeros(len(manner.FEATURES)), -30.0)
             fitted = _judged(tested, *fit([rows[n] for n in kept], values[kept]))
             rules[name] += alone
