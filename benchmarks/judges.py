@@ -1,7 +1,10 @@
 """How good and how fast the offline judges are, on labelled data.
 
     python benchmarks/judges.py --data ../shared/data
+    python benchmarks/judges.py --data ../shared/data --more mistralguard.csv
 
+Each model is left out in turn of what the refusal judge learns, with the prompts that it is tested
+on; `--more` takes files of labelled answers of further models to XSTest's prompts.
 Prints one line a figure. Answers a second are counted in processor time of one core, with the
 loading of the vectors left out.
 """
@@ -30,11 +33,16 @@ SHUFFLES = 5
 LETTERS = re.compile(r"[^\W\d_]+")
 
 
-def main(data: Annotated[Path, typer.Option(help="The folder of benchmark data.")]) -> None:
+def main(
+    data: Annotated[Path, typer.Option(help="The folder of benchmark data.")],
+    more: Annotated[list[Path] | None, typer.Option(help="Answers of a further model.")] = None,
+) -> None:
     """Measure the judges."""
+    sys.path.insert(0, str(Path(__file__).parents[1] / "tools"))
     answers = read_labelled(data / "xstest/xstest_v2_completions_human.csv")
     speed(answers)  # before the requests are met
     agree(answers)
+    leave_out(data, more or [])
     unrelated(answers)
     compare(data)
 
@@ -53,6 +61,18 @@ def agree(answers: list[Labelled]) -> None:
     rate, figures = unread.accuracy(), unread.as_dict()
     note = f"n = {rate.n}, three-way {figures['three_way']:.3f}"
     show("  prompts that were not read", f"{rate.value:.3f}", note)
+
+
+def leave_out(data: Path, more: list[Path]) -> None:
+    """Each model left out of the fit with a fifth of the prompts at a time."""
+    import fit_refusal
+
+    for name, (rules, both) in fit_refusal.left_out(fit_refusal.read_all(data, more)).items():
+        sides = both.as_dict()["per_class"]
+        f1 = " and ".join(f"{sides[s]['f1'] or 0:.3f}" for s in ("full_compliance", "any_refusal"))
+        note = f"F1 {f1}, three-way {both.three_way() or 0:.3f}, n = {len(both.rows)}"
+        by_rules = f"rules alone {rules.accuracy().value:.3f}"
+        show(f"left out: {name}", f"{both.accuracy().value:.3f}", f"{note}; {by_rules}")
 
 
 def was_left_unread(prompt: str) -> bool:
@@ -102,7 +122,6 @@ def speed(answers: list[Labelled]) -> None:
 
 def compare(data: Path) -> None:
     """Harm and hazards, five folds each."""
-    sys.path.insert(0, str(Path(__file__).parents[1] / "tools"))
     import fit_harm
     import fit_hazards
 

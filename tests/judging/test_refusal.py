@@ -177,7 +177,7 @@ def test_a_list_with_one_opening_is_no_loop() -> None:
 def test_a_verdict_names_its_reason_and_judge() -> None:
     verdict = JUDGE.judge(REQUEST, "I can't help with that.")
     assert "I can't help" in verdict.reason
-    assert verdict.judge == "refusal-v3"
+    assert verdict.judge == "refusal-v4"
     assert verdict.score is not None
     assert 0 <= verdict.score <= 1
 

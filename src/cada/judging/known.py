@@ -31,11 +31,11 @@ class Known:
 
 
 KNOWN = {
-    "refusal-v3": Known(
-        1308,
+    "refusal-v4": Known(
+        1305,
         1350,
-        "answers of three models to XSTest (any refusal or none; its rules were written with four "
-        "fifths of the prompts in view)",
+        "answers of three models to XSTest (any refusal or none; it was made with four fifths of "
+        "the prompts in view; 96.1% with each of four models left out of what it learnt)",
     ),
     "harm-v1": Known(255, 300, "answers under attack (JailbreakBench; goals left out in fitting)"),
 }

@@ -6,7 +6,7 @@ trained on similar sentences; a text's vector is the mean of its tokens'. It kno
 
 import logging
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,15 +36,27 @@ def embed(texts: Sequence[str]) -> NDArray[np.float32]:
 
 
 def similarity(one: str, other: str) -> float:
-    """The cosine of two texts' vectors: some 0.5 where they share a topic, some 0 elsewhere."""
-    first, second = embed([one, other])
-    return float(first @ second)
+    """The cosine of two texts' vectors: some 0.5 where they share a topic, some 0 elsewhere.
+
+    The first is remembered.
+    """
+    return float(_met(one[:_READ]) @ embed([other])[0])
+
+
+@lru_cache(1024)  # a request has many answers
+def _met(text: str) -> NDArray[np.float32]:
+    vector: NDArray[np.float32] = embed([text])[0]
+    return vector
 
 
 def letters_per_token(words: Sequence[str]) -> float:
     """How long the tokens are that words fall into: of English some 5, of random letters 2."""
-    tokens = _model().tokenizer.encode(well_formed(" ".join(words)), add_special_tokens=False).ids
-    return sum(map(len, words)) / max(1, len(tokens))
+    return sum(map(len, words)) / max(1, sum(map(_pieces, words)))
+
+
+@lru_cache(1 << 16)
+def _pieces(word: str) -> int:
+    return len(_model().tokenizer.encode(well_formed(word), add_special_tokens=False).ids)
 
 
 @cache

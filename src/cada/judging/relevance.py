@@ -12,6 +12,8 @@ _SHORTEST, _LONG = 10, 40  # words: of short answers less can be told, of ten wo
 _REFERS = re.compile(r"\W*(?:they|these|those|he|she|it|its|this|that)\b", re.IGNORECASE)
 _ASKED = 4000  # characters of a request
 _READ = 1000  # characters: what an answer is about shows early
+_STEM = 4  # letters; a shorter word is looked for as a whole
+_LETTERS_ALONE = {number: " " for number in range(128) if not chr(number).isalpha()}
 _SURELY_RELATED = 2 / 3  # of the request's stems
 
 
@@ -27,19 +29,17 @@ def is_off_topic(request: str, response: str) -> bool:
     if length < _LONG and _REFERS.match(response):  # to what the request names
         return False
     wanted = _wanted(request[:_ASKED])
-    if not wanted or len(wanted & _stems(response[:_READ])) > _SURELY_RELATED * len(wanted):
+    read = f" {response[:_READ].lower()} ".translate(_LETTERS_ALONE)
+    if not wanted or sum(stem in read for stem in wanted) > _SURELY_RELATED * len(wanted):
         return False
     known = min(1.0, (length - _SHORTEST) / (_LONG - _SHORTEST))
     return similarity(request, response) < _OFF_TOPIC * known
 
 
 @lru_cache(1024)  # a request has many answers
-def _wanted(request: str) -> frozenset[str]:
-    """The stems that an answer should come back to; none where it need not."""
+def _wanted(request: str) -> tuple[str, ...]:
+    """The beginnings of words that an answer should come back to; none where it need not."""
     if patterns.ASKS_TO_WRITE.search(request.lower()):
-        return frozenset()
-    return frozenset(_stems(request))
-
-
-def _stems(text: str) -> set[str]:
-    return content_stems(text, length=4, shortest=3)
+        return ()
+    stems = content_stems(request, length=_STEM, shortest=_STEM - 1)
+    return tuple(f" {stem}" if len(stem) == _STEM else f" {stem} " for stem in stems)
