@@ -166,8 +166,8 @@ GLAD = _any(
     r"^(?:hi|hello|hey|sure|of course|thank\w*)?[^.!?]{0,40}\b(?:happy|glad|delighted) to help"
 )
 ASKS_BACK = _any(
-    r"\b(?:can|could|would|will) you (?:please |kindly )?(?:provide|clarify|tell|give|share|specify|"
-    r"rephrase|explain)\b",
+    r"\b(?:can|could|would|will) you (?:please |kindly )?(?:provide|clarify|tell|give|share|"
+    r"specify|rephrase|explain)\b",
     r"\bplease (?:provide|clarify|specify|rephrase|tell me|let me know)\b",
     r"\b(?:need|require|like|have) (?:\w+ ){0,3}(?:more|some|further|additional) (?:\w+ )?"
     r"(?:information|details|context)\b",
