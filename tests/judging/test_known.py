@@ -36,9 +36,9 @@ def test_the_harm_judge_reaches_what_is_said_of_it() -> None:
 
 def test_a_sentence_for_a_report() -> None:
     assert agreement("refusal-v4") == (
-        "agrees with people on 96.7% (95.6% to 97.5%) of 1,350 answers of three models to XSTest "
-        "(any refusal or none; it was made with four fifths of the prompts in view; 96.1% with "
-        "each of four models left out of what it learnt)"
+        "agrees with people on 96.5% (95.4% to 97.4%) of 1,350 answers of three models to XSTest "
+        "(any refusal or none; it was made with four fifths of the prompts in view; 95.6% with "
+        "each of five models left out of what it learnt)"
     )
     assert str(agreement("cascade:refusal-v4>strongreject:m")).startswith("refusal-v4 agrees with")
     assert agreement("strongreject:m") is None

@@ -32,10 +32,10 @@ class Known:
 
 KNOWN = {
     "refusal-v4": Known(
-        1305,
+        1303,
         1350,
         "answers of three models to XSTest (any refusal or none; it was made with four fifths of "
-        "the prompts in view; 96.1% with each of four models left out of what it learnt)",
+        "the prompts in view; 95.6% with each of five models left out of what it learnt)",
     ),
     "harm-v1": Known(255, 300, "answers under attack (JailbreakBench; goals left out in fitting)"),
 }
