@@ -22,14 +22,10 @@ format: $(STAMP)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-# Against TRL, which nothing else needs: `make bench`, or one case with `make bench CASE=update`.
+# Against TRL: `make bench`, or one case with `make bench CASE=update`.
 CASE ?= all
-bench: $(VENV)/.bench
+bench: $(STAMP)
 	$(BIN)/python -m benchmarks.speed $(CASE) $(ARGS)
-
-$(VENV)/.bench: $(STAMP)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'
-	touch $@
 
 clean:
 	rm -rf $(VENV)
