@@ -1,10 +1,7 @@
 """Every command in the docs is one that cada takes; those that need no model are run."""
 
-import os
 import re
 import shlex
-import subprocess
-import sys
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -15,6 +12,7 @@ from cada.cli.main import app
 from cada.config.load import load_recipe
 from cada.config.study import load_study
 from cada.pipelines.study import check_budget
+from tests.command import here
 from tests.reporting.runs import answers, good_after, good_before, write_evaluation, write_run
 
 ROOT = Path(__file__).parent.parent
@@ -66,14 +64,7 @@ def test_the_commands_that_need_no_model_run_in_order(tmp_path: Path) -> None:
     for arguments in commands():
         if slow(arguments) or (not shared.exists() and any("../shared" in a for a in arguments)):
             continue
-        done = subprocess.run(
-            [sys.executable, "-m", "cada", *arguments],
-            cwd=tmp_path / "here",
-            capture_output=True,
-            text=True,
-            check=False,
-            env={**os.environ, "HF_HUB_OFFLINE": "1"},
-        )
+        done = here(*arguments, cwd=tmp_path / "here")
         assert done.returncode == 0, f"{' '.join(arguments)}: {done.stderr}"
         ran += 1
     assert ran >= 5
