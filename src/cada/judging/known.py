@@ -35,7 +35,7 @@ KNOWN = {
         1303,
         1350,
         "answers of three models to XSTest (any refusal or none; it was made with four fifths of "
-        "the prompts in view; 95.6% with each of five models left out of what it learnt)",
+        "the prompts in view; 92.9% of a model's that was sealed until then)",
     ),
     "harm-v1": Known(255, 300, "answers under attack (JailbreakBench; goals left out in fitting)"),
 }
