@@ -11,13 +11,16 @@ from unittest.mock import patch
 from cada.cli.main import run
 
 
-def here(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+def here(
+    *arguments: object, cwd: Path | None = None, stdin: str = ""
+) -> subprocess.CompletedProcess[str]:
     """What a process of its own would give; `cwd` is where it would stand."""
     told, complained = io.StringIO(), io.StringIO()
     argv = ["cada", *map(str, arguments)]
     code = 0
     with (
         patch.object(sys, "argv", argv),
+        patch.object(sys, "stdin", io.StringIO(stdin)),
         patch.dict(os.environ, {"COLUMNS": "200"}),
         contextlib.chdir(cwd or Path.cwd()),
         contextlib.redirect_stdout(told),

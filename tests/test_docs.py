@@ -11,7 +11,7 @@ import typer
 from cada.cli.main import app
 from cada.config.load import load_recipe
 from cada.config.study import load_study
-from cada.pipelines.study import check_budget
+from cada.pipelines.study_grid import check_budget
 from tests.command import here
 from tests.reporting.runs import answers, good_after, good_before, write_evaluation, write_run
 

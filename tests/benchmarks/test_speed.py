@@ -9,12 +9,14 @@ from typing import Any
 
 import pytest
 import torch
+import typer
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 from transformers.models.llama.modeling_llama import LlamaRMSNorm
 
 pytest.importorskip("trl")
 
+from benchmarks.speed import plot
 from benchmarks.speed.cases import (
     Bench,
     fits_case,
@@ -197,7 +199,7 @@ def test_advantages_leave_one_out() -> None:
 
 
 def test_operations_are_counted_as_the_profiler_counts_them() -> None:
-    """But for the head's second pass, and attention, which it does not count on a CPU."""
+    """But for the head's second pass, the entropy, and attention, which it leaves out on a CPU."""
     policy = policy_of(tiny_llama(vocabulary=128, hidden_size=64, intermediate_size=160))
     samples = samples_of(Shape(1, 30, 1, 4, 2, 8), 128)
     wanted = update_flops(policy, samples)
@@ -205,9 +207,10 @@ def test_operations_are_counted_as_the_profiler_counts_them() -> None:
         stats = completion_stats(policy, samples, 1.0)
         policy_loss(samples, stats, PHASE, Normaliser.of(samples)).backward()  # type: ignore[no-untyped-call]
     head = 2 * 64 * 128 * 16
+    entropy = 2 * 128 * 16
     pairs = sum(range(1, 31)) + sum(range(31, 35)) + 2 * sum(range(35, 42))
     attention = 3 * (2 * 2 * 64 * pairs) * 2
-    assert wanted == counter.get_total_flops() - head + attention
+    assert wanted == counter.get_total_flops() - head - entropy + attention
 
 
 def test_the_token_that_halves() -> None:
@@ -225,7 +228,7 @@ def tiny_bench(**changes: Any) -> Bench:
     return Bench(policy, plain_descent(policy), **made)
 
 
-def test_every_case_gives_its_line() -> None:
+def test_every_case_gives_its_line(tmp_path: Path) -> None:
     row = update_case(tiny_bench(part=3), "batch")
     assert row["gradients_agree"] is True
     assert row["peer_part"] == pytest.approx(3 / 16)
@@ -244,9 +247,22 @@ def test_every_case_gives_its_line() -> None:
     assert names <= row.keys()
     assert fits_case(tiny_bench(), "fits")["tokens_unique"] > 0
     growth = growth_case(tiny_bench(), "growth")
-    assert {p["grows"] for p in growth["points"]} == {"pack", "group", "requests"}
+    assert {p["grows"] for p in growth["points"]} == {"pack", "group", "requests", "model"}
+    models = [p["weights"] for p in growth["points"] if p["grows"] == "model"]
+    assert models == sorted(set(models))
+    assert len(models) > 1
     for line in (row, step, rollouts, growth):
         json.dumps(line)
+    about = {"model": "tiny", "threads": 1, "device": "cpu"}
+    (tmp_path / "lines").write_text(f"update: 1 s\n{json.dumps(growth | about)}\n", "utf-8")
+    plot.main(tmp_path / "lines", tmp_path / "growth.svg")
+    drawn = (tmp_path / "growth.svg").read_text("utf-8")
+    for words in ("tokens of the pack", "weights of the model", "tiny, 1 threads of a cpu"):
+        assert words in drawn
+    (tmp_path / "lines").write_text(json.dumps(row), "utf-8")
+    with pytest.raises(typer.BadParameter, match="no line of the case growth"):
+        plot.main(tmp_path / "lines", tmp_path / "none.svg")
+    assert not (tmp_path / "none.svg").exists()
 
 
 @pytest.mark.slow

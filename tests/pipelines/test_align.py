@@ -12,6 +12,7 @@ import pytest
 import yaml
 from safetensors.torch import load_file, save_file
 
+from cada.cli.watch import ConsoleWatcher
 from cada.config.load import load_recipe
 from cada.files import held
 from cada.pipelines.run_folder import open_run
@@ -68,12 +69,12 @@ def recipe(tmp_path: Path, tiny_folder: Path, requests_file: Path) -> Path:
     return path
 
 
-def cada(*arguments: object, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
+def cada(*arguments: object) -> subprocess.CompletedProcess[str]:
+    """A process of its own: for what is killed, and for what must be alike in another one."""
     return subprocess.run(
         [sys.executable, "-m", "cada", *map(str, arguments)],
         capture_output=True,
         text=True,
-        input=stdin,
         check=False,
         env={**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "COLUMNS": "200"},
     )
@@ -110,18 +111,18 @@ def test_align_leaves_a_whole_run_and_a_model_that_can_be_used(
     ]
     assert not (run / "checkpoints").exists()
 
-    again = cada("align", recipe, "--json")
+    again = here("align", recipe, "--json")
     assert json.loads(again.stdout)["rows"] == rows
 
     same = ("--requests", requests_file, "--max-tokens", 6, "--out", recipe.parent / "again")
-    assert cada("evaluate", run / "model", *same).returncode == 0
+    assert here("evaluate", run / "model", *same).returncode == 0
     assert texts(recipe.parent / "again/answers.jsonl") == texts(run / "answers-after.jsonl")
 
-    told = cada("chat", run / "model", "--max-tokens", 4, stdin="Hello\n/why\n/new\n")
+    told = here("chat", run / "model", "--max-tokens", 4, stdin="Hello\n/why\n/new\n")
     assert told.returncode == 0, told.stderr
     assert "without visible reasoning" in told.stdout
 
-    other = one_line(cada("align", recipe, "seed=5"))
+    other = one_line(here("align", recipe, "seed=5"))
     assert "holds another run" in other
     assert "seed" in other
 
@@ -149,7 +150,7 @@ def test_a_folder_in_use_is_told_and_left_alone(recipe: Path) -> None:
 @pytest.mark.slow
 def test_a_run_killed_while_training_ends_with_the_same_weights(recipe: Path) -> None:
     whole = recipe.parent / "whole"
-    assert cada("align", recipe, f"output={whole}").returncode == 0
+    assert here("align", recipe, f"output={whole}").returncode == 0
     script = (
         "import os, signal, sys\n"
         "from cada.cli.watch import ConsoleWatcher\n"
@@ -180,22 +181,22 @@ def test_evaluate_goes_on_and_writes_the_same_rows(
     out = tmp_path / "evaluation"
     source = ("--requests", requests_file, "--max-tokens", 4)
     command = ("evaluate", tiny_folder, *source, "--out", out, "--json")
-    first = cada(*command)
+    first = here(*command)
     assert first.returncode == 0, first.stderr
     answers = (out / "answers.jsonl").read_text("utf-8")
     assert len(answers.splitlines()) == 2 * len(PAIRS)
     # what a kill in the middle of a line leaves behind
     (out / "answers.jsonl").write_text(answers[: len(answers) // 2], encoding="utf-8")
-    second = cada(*command)
+    second = here(*command)
     assert json.loads(second.stdout) == json.loads(first.stdout)
     rows = (out / "answers.jsonl").read_text("utf-8").splitlines()
     assert sorted(rows) == sorted(answers.splitlines())
     model = Path(shutil.copytree(tiny_folder, tmp_path / "model"))
     other = ("evaluate", model, *source, "--mode", "none", "--out", tmp_path / "other")
-    assert cada(*other).returncode == 0
+    assert here(*other).returncode == 0
     weights = load_file(model / "model.safetensors")
     save_file({n: w * 1.01 for n, w in weights.items()}, model / "model.safetensors")
-    assert "holds another measurement (it differs in weights)" in one_line(cada(*other))
+    assert "holds another measurement (it differs in weights)" in one_line(here(*other))
 
 
 @pytest.mark.parametrize(
@@ -237,18 +238,12 @@ def test_a_folder_with_other_files_is_left_alone(recipe: Path) -> None:
     assert [p.name for p in run.iterdir()] == ["thesis.txt"]
 
 
-def test_interrupting_says_how_to_go_on(recipe: Path) -> None:
-    script = (
-        "import signal, sys\n"
-        "from cada.cli.watch import ConsoleWatcher\n"
-        "from cada.cli.main import run\n"
-        "ConsoleWatcher.stage = lambda *a: signal.raise_signal(signal.SIGINT)\n"
-        f"sys.argv = ['cada', 'align', {str(recipe)!r}]\n"
-        "run()\n"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=False
-    )
+def test_interrupting_says_how_to_go_on(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_: object) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(ConsoleWatcher, "stage", interrupt)
+    done = here("align", recipe)
     assert done.returncode == 130
     assert "the same command goes on" in done.stderr
     assert "Traceback" not in done.stderr

@@ -11,6 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from tests.command import here
 from tests.pipelines.test_align import recipe, requests_file
 
 __all__ = ["recipe", "requests_file"]
@@ -31,16 +32,6 @@ def launch(
         text=True,
         check=False,
         env={**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", **environment},
-    )
-
-
-def alone(*arguments: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "cada", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"},
     )
 
 
@@ -67,7 +58,7 @@ def test_two_processes_train_what_one_trains(
 ) -> None:
     one = recipe.parent / "one"
     same = ("device=cpu", "training.row_seeds=true", change)
-    assert alone("align", recipe, f"output={one}", *same).returncode == 0
+    assert here("align", recipe, f"output={one}", *same).returncode == 0
     assert json.loads((one / "environment.json").read_text())["processes"] == 1
     for way in ways:
         two = recipe.parent / way
@@ -111,5 +102,5 @@ def test_when_a_process_dies_the_others_stop_and_the_same_command_goes_on(recipe
     assert not (two / "model").exists()
     done = launch("align", *arguments)
     assert done.returncode == 0, done.stderr
-    assert alone("align", recipe, f"output={one}", *seeds).returncode == 0
+    assert here("align", recipe, f"output={one}", *seeds).returncode == 0
     assert_like(one, two)

@@ -21,6 +21,7 @@ from cada.judging.refusal import RefusalJudge
 from cada.models.load import Policy, load_policy
 from cada.requests.types import Request
 from cada.rollout.prompts import Prompter
+from cada.rollout.remembering import RememberingEngine
 from cada.rollout.types import Prompt, Rollout, Sampling
 from cada.training.baseline import BaselineTrainer, check_baseline
 from cada.training.baseline_data import Example, Pair
@@ -83,7 +84,11 @@ class ScriptedEngine:
 
 
 def make(
-    folder: Path, out: Path, baseline: dict[str, Any], asked: list[Request] | None = None
+    folder: Path,
+    out: Path,
+    baseline: dict[str, Any],
+    asked: list[Request] | None = None,
+    sampled: Path | None = None,
 ) -> tuple[BaselineTrainer, ScriptedEngine, Policy]:
     """A trainer whose model says what SAID says."""
     torch.set_num_threads(1)
@@ -102,9 +107,10 @@ def make(
     policy = load_policy(str(folder), device="cpu")
     book = load_casebook("default")
     prompter = Prompter(book, recipe.prompting, policy.tokenizer, policy.system_role)
-    trainer = BaselineTrainer(recipe, policy, prompter, RefusalJudge(), drawn, out)
+    trainer = BaselineTrainer(recipe, policy, prompter, RefusalJudge(), drawn, out, sampled=sampled)
     engine = ScriptedEngine(policy.tokenizer, policy.end_of_turn)
-    trainer.collector.engine = engine
+    assert isinstance(trainer.collector.engine, RememberingEngine)
+    trainer.collector.engine.engine = engine
     return trainer, engine, policy
 
 
@@ -216,6 +222,24 @@ def test_dpo_pairs_right_chains_with_the_models_own_wrong_answers(
     same, engine, _ = make(tiny_folder, tmp_path / "same", {"kind": "dpo", "rejected_mode": None})
     data, _ = same.collect()
     assert [p.request_id for p in data] == ["both"]
+    assert len(engine.calls) == 1
+
+
+def test_runs_that_share_a_folder_sample_the_same_once(tiny_folder: Path, tmp_path: Path) -> None:
+    sampled = tmp_path / "sampled"
+    first, engine, policy = make(tiny_folder, tmp_path / "one", {"kind": "sft"}, None, sampled)
+    found = learnt(first, policy)
+    assert len(engine.calls) == 1
+    first.clear_state()
+    filtered = {"kind": "sft", "filter": "refused_and_reasoned"}
+    second, engine, _ = make(tiny_folder, tmp_path / "two", filtered, None, sampled)
+    assert ("both", COMPLIED) in found
+    assert learnt(second, policy) == [("both", REFUSED), ("refused", REFUSED)]
+    assert engine.calls == []
+    other, engine, _ = make(
+        tiny_folder, tmp_path / "three", {"kind": "sft", "rollouts_per_request": 2}, None, sampled
+    )
+    other.collect()
     assert len(engine.calls) == 1
 
 

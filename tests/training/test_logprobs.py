@@ -136,10 +136,12 @@ def test_statistics_are_those_of_the_plain_distribution() -> None:
     assert not stats.entropy.requires_grad
 
 
+@pytest.mark.parametrize("trained", [False, True], ids=["frozen", "trained"])
 @pytest.mark.parametrize("with_reference", [False, True], ids=["no reference", "with reference"])
-def test_a_frozen_head_gives_the_trained_heads_statistics_and_gradients(
-    with_reference: bool, monkeypatch: pytest.MonkeyPatch
+def test_gradients_by_hand_are_autograds(
+    with_reference: bool, trained: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """A linear head's, against the same head behind a function, which autograd takes."""
     monkeypatch.setattr(logprobs, "_CHUNK", 5)  # several chunks, the last one short
     draw = torch.Generator().manual_seed(0)
     weight, other, hidden, theirs = (
@@ -150,18 +152,67 @@ def test_a_frozen_head_gives_the_trained_heads_statistics_and_gradients(
     pulls = torch.randn(2, 12, generator=draw, dtype=torch.float64)
     reference = ((lambda h: h @ other.T), theirs) if with_reference else None
     found = []
-    for trained in (False, True):
+    for by_hand in (False, True):
         head = torch.nn.Linear(8, 40, bias=False, dtype=torch.float64)
         head.weight = torch.nn.Parameter(weight.clone(), requires_grad=trained)
         leaf = hidden.clone().requires_grad_()
-        stats = token_stats(head, leaf, targets, 0.7, reference)
+        stats = token_stats(head if by_hand else head.forward, leaf, targets, 0.7, reference)
         loss = (pulls[0] * stats.logprob).sum()
         if stats.kl is not None:
             loss = loss + (pulls[1] * stats.kl).sum()
         loss.backward()  # type: ignore[no-untyped-call]
         assert leaf.grad is not None
         assert not stats.entropy.requires_grad
-        columns = [stats.logprob, stats.entropy, stats.reference_logprob, stats.kl, leaf.grad]
-        found.append([c.detach() for c in columns if c is not None])
+        columns = [stats.logprob, stats.entropy, stats.reference_logprob, stats.kl]
+        gradients = [leaf.grad, head.weight.grad]
+        assert (head.weight.grad is not None) == trained
+        found.append([c.detach() for c in [*columns, *gradients] if c is not None])
     for one, two in zip(*found, strict=True):
         torch.testing.assert_close(one, two, rtol=1e-12, atol=1e-12)
+
+
+def test_a_kl_estimate_of_the_log_probabilities_asks_nothing_of_the_exact_one() -> None:
+    """Where the loss leaves the exact KL out, the gradient is that without a reference."""
+    draw = torch.Generator().manual_seed(1)
+    found = []
+    for reference in (None, ((lambda h: h), torch.randn(6, 40, generator=draw))):
+        head = torch.nn.Linear(8, 40, bias=False)
+        torch.nn.init.constant_(head.weight, 0.1)
+        leaf = torch.arange(48.0).reshape(6, 8).div(50).requires_grad_()
+        stats = token_stats(head, leaf, torch.arange(6), 0.7, reference)
+        stats.logprob.sum().backward()  # type: ignore[no-untyped-call]
+        assert leaf.grad is not None
+        assert head.weight.grad is not None
+        found.append((leaf.grad, head.weight.grad))
+    torch.testing.assert_close(found[0], found[1])
+
+
+@pytest.mark.parametrize("trained", [False, True], ids=["frozen", "trained"])
+def test_mixed_precision_multiplies_in_bfloat16(trained: bool) -> None:
+    """Under autocast the gradients are near those of float32, and come in the weights' type."""
+    draw = torch.Generator().manual_seed(2)
+    weight, hidden = torch.randn(40, 8, generator=draw), torch.randn(12, 8, generator=draw)
+    theirs = torch.randn(12, 8, generator=draw)
+    other = torch.nn.Linear(8, 40, bias=False)
+    found: list[list[Tensor]] = []
+    for cast in (False, True):
+        head = torch.nn.Linear(8, 40, bias=False)
+        head.weight = torch.nn.Parameter(weight.clone(), requires_grad=trained)
+        leaf = hidden.clone().requires_grad_()
+        with torch.autocast("cpu", torch.bfloat16, enabled=cast):
+            stats = token_stats(head, leaf, torch.arange(12), 0.7, (other, theirs))
+        assert stats.kl is not None
+        (stats.logprob + stats.kl).sum().backward()  # type: ignore[no-untyped-call]
+        grads = [g for g in (leaf.grad, head.weight.grad) if g is not None]
+        found.append([stats.logprob.detach(), *grads])
+        # Of the rounded logits, sums over the vocabulary are as exact as without.
+        if cast:
+            with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+                logits, others = head(leaf).float() / 0.7, other(theirs).float() / 0.7
+            p, q = (torch.distributions.Categorical(logits=x) for x in (logits, others))
+            torch.testing.assert_close(stats.entropy, p.entropy())  # type: ignore[no-untyped-call]
+            torch.testing.assert_close(stats.kl.detach(), torch.distributions.kl_divergence(p, q))
+    for one, two in zip(*found, strict=True):
+        assert one.dtype == two.dtype == torch.float32
+        assert not torch.equal(one, two)
+        assert float((one - two).norm() / one.norm()) < 0.02

@@ -76,7 +76,8 @@ def study_command(
     if dry_run:
         _plan(chosen, cells, numbers, rate, as_json)
         return
-    from cada.pipelines.study import FILE, run_study
+    from cada.pipelines.study import run_study
+    from cada.reporting.study.record import FILE
 
     console = Console(stderr=as_json)
     with ConsoleWatcher(console) as watcher:

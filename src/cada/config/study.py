@@ -136,7 +136,7 @@ class StudyRecipe(_Section):
         """A digest of what all cells share. Cells and seeds may be added to a study that runs."""
         names = {"name", "base", "budget", "evaluation", "selection", "inference"}
         data = self.model_dump(mode="json", include=names, exclude_unset=True)
-        return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:16]
+        return digest_of(data)
 
     def recipe(self, cell: str, *more: dict[str, Any]) -> Recipe:
         """The recipe of a cell's run: the base with the cell's changes, then `more` of them.
@@ -165,6 +165,11 @@ class StudyRecipe(_Section):
         """
         data = {k: v for k, v in self.base.items() if k not in ("phases", "baseline")}
         return parse_recipe({**data, "baseline": {"kind": "sft"}}, "base")
+
+
+def digest_of(value: Any) -> str:
+    """Sixteen digits that stand for a value that JSON can hold."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def load_study(path: Path, overrides: list[str] | None = None) -> StudyRecipe:

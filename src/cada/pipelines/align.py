@@ -93,9 +93,16 @@ class Outcome:
 
 
 def align(  # noqa: PLR0915 - the story in order
-    recipe: Recipe, watcher: Watcher, *, force: bool = False
+    recipe: Recipe, watcher: Watcher, *, force: bool = False, sampled: Path | None = None
 ) -> Outcome:
-    """Align a model by the recipe; `force` starts what by its plan cannot fit.
+    """Align a model by the recipe.
+
+    Args:
+        recipe: the run.
+        watcher: is told what goes on.
+        force: start what by its plan cannot fit.
+        sampled: where baselines find and leave what they sample of the untrained model, for runs
+            that sample it alike; a run keeps it to itself when None.
 
     Raises:
         CadaError: bad input, a folder that holds another run or is in use, or a full disk.
@@ -179,8 +186,8 @@ def align(  # noqa: PLR0915 - the story in order
         before = rows("before")
         processes.wait()
         watcher.stage("training")
-        kind = Trainer if recipe.baseline is None else BaselineTrainer
-        trainer = kind(recipe, policy, prompter, judge, train, folder, watcher.within_step)
+        parts = (recipe, policy, prompter, judge, train, folder, watcher.within_step)
+        trainer = Trainer(*parts) if recipe.baseline is None else BaselineTrainer(*parts, sampled)
         progress = trainer.train(watcher.trained)
         watcher.stage("saving the model")
         save_policy(policy, folder / "model", merge=recipe.merge_lora)

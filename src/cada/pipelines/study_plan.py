@@ -9,7 +9,7 @@ import torch
 from cada.config.recipe import Recipe
 from cada.config.study import StudyRecipe
 from cada.pipelines.plan import Planner
-from cada.pipelines.study import check_budget, chosen_cells, drawn
+from cada.pipelines.study_grid import check_budget, chosen_cells, drawn
 from cada.planning.machine import measure_rates
 from cada.planning.plan import Assumptions, Plan
 from cada.planning.work import Rates

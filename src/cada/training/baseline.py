@@ -88,7 +88,12 @@ class BaselineTrainer:
         requests: list[Request],
         folder: Path,
         within_step: WithinStepHook | None = None,
+        sampled: Path | None = None,
     ) -> None:
+        """`sampled` keeps what the untrained policy gave, for other runs too; None in this run's.
+
+        Whoever shares that folder shares the policy and how it is sampled (its batches' size).
+        """
         assert recipe.baseline is not None
         self.recipe = recipe
         self.baseline: Baseline = recipe.baseline
@@ -103,7 +108,7 @@ class BaselineTrainer:
         )
         self.stream = RequestStream(requests, recipe.seed)
         self.collector = Collector(
-            RememberingEngine(engine, self.state / "sampled"),
+            RememberingEngine(engine, sampled or self.state / "sampled"),
             prompter,
             judge,
             recipe.reward,

@@ -6,10 +6,11 @@ V vocabulary, E hidden size.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.utils.checkpoint import checkpoint
 
 from cada.models.shared_prefix import Forest, Segment
@@ -95,18 +96,19 @@ def token_stats(
         temperature: logits are divided by it.
         reference: the reference's head and hidden states `[N, E]`.
     """
-    one = _frozen_chunk if _is_frozen(head) else _chunk
-    parts = []
-    for at in range(0, hidden.shape[0], _CHUNK):
-        span = slice(at, at + _CHUNK)
-        against = None
-        if reference is not None:
-            with torch.no_grad():
-                against = reference[0](reference[1][span])
-        parts.append(one(head, hidden[span], targets[span], temperature, against))
-    columns = [torch.cat(column) for column in zip(*parts, strict=True)]
-    extra = (columns[2], columns[3]) if reference is not None else (None, None)
-    return TokenStats(columns[0], columns[1], *extra)
+    if _is_linear(head):
+        found = _LinearHead.apply(  # type: ignore[no-untyped-call]
+            hidden, head.weight, targets, temperature, reference
+        )
+    else:
+        found = _any_head(head, hidden, targets, temperature, reference)
+    extra = (found[2], found[3]) if reference is not None else (None, None)
+    return TokenStats(found[0], found[1], *extra)
+
+
+def _is_linear(head: Any) -> TypeGuard[nn.Linear]:
+    """Whether the head is a plain matrix product, as nearly every language model's is."""
+    return type(head) is nn.Linear and head.bias is None and not head._forward_hooks
 
 
 def _logp(logits: Tensor, temperature: float) -> Tensor:
@@ -114,55 +116,45 @@ def _logp(logits: Tensor, temperature: float) -> Tensor:
     return (wide / temperature).log_softmax(dim=-1)
 
 
-def _chunk(
+def _spans(rows: int) -> list[slice]:
+    return [slice(at, min(at + _CHUNK, rows)) for at in range(0, rows, _CHUNK)]
+
+
+def _any_head(
     head: Callable[[Tensor], Tensor],
     hidden: Tensor,
     targets: Tensor,
     temperature: float,
-    against: Tensor | None,
+    reference: tuple[Callable[[Tensor], Tensor], Tensor] | None,
 ) -> tuple[Tensor, ...]:
-    """One chunk under a head that is trained: its logits are computed again for the gradient."""
+    """By autograd alone, a chunk's logits computed again for the gradient: `_LinearHead`'s twin."""
 
-    def compute(h: Tensor, t: Tensor, against: Tensor | None) -> tuple[Tensor, ...]:
+    def compute(h: Tensor, t: Tensor, theirs: Tensor | None) -> tuple[Tensor, ...]:
         logp = _logp(head(h), temperature)
         chosen = logp.gather(1, t[:, None])[:, 0]
         prob = logp.exp()
         entropy = -(prob.detach() * logp.detach()).sum(dim=-1)
-        if against is None:
+        if reference is None or theirs is None:
             return chosen, entropy
-        ref = _logp(against, temperature)
+        with torch.no_grad():
+            ref = _logp(reference[0](theirs), temperature)
         kl = (prob * (logp - ref)).sum(dim=-1)
         return chosen, entropy, ref.gather(1, t[:, None])[:, 0], kl
 
-    found: tuple[Tensor, ...] = checkpoint(compute, hidden, targets, against, use_reentrant=False)
-    return found
+    parts = []
+    for span in _spans(hidden.shape[0]):
+        theirs = None if reference is None else reference[1][span]
+        parts.append(checkpoint(compute, hidden[span], targets[span], theirs, use_reentrant=False))
+    return tuple(torch.cat(column) for column in zip(*parts, strict=True))
 
 
-def _is_frozen(head: Callable[[Tensor], Tensor]) -> bool:
-    """Whether the head is a plain linear layer that no gradient changes, as under LoRA."""
-    return (
-        type(head) is nn.Linear
-        and head.bias is None
-        and not head.weight.requires_grad
-        and not head._forward_hooks
-    )
+class _LinearHead(torch.autograd.Function):
+    """The statistics under a head that is one matrix W, and their gradients by hand.
 
-
-def _frozen_chunk(
-    head: Any, hidden: Tensor, targets: Tensor, temperature: float, against: Tensor | None
-) -> tuple[Tensor, ...]:
-    found: tuple[Tensor, ...] = _FrozenHead.apply(  # type: ignore[no-untyped-call]
-        hidden, head.weight, targets, temperature, against
-    )
-    return found
-
-
-class _FrozenHead(torch.autograd.Function):
-    """Statistics of a chunk, and at once what their gradients by the hidden states will need.
-
-    With z = h Wᵀ / T and p = softmax(z): ∂ log p_t / ∂h = (W_t − p W) / T, and
-    ∂ KL / ∂h = (p ∘ (log p − log q − KL)) W / T. Both are `[n, E]`: the backward pass computes no
-    logits a second time and multiplies by no `[V, E]` matrix.
+    With z = h Wᵀ / T and p = softmax(z): ∂ log p_t / ∂z = e_t − p, and
+    ∂ KL / ∂z = p ∘ (log p − log q − KL). Where W is frozen, as under LoRA, the products of both
+    with W are `[N, E]` and taken on the way forward: the backward pass computes no logits a second
+    time. Where it is trained, the backward pass does, chunk by chunk.
     """
 
     @staticmethod
@@ -172,34 +164,126 @@ class _FrozenHead(torch.autograd.Function):
         weight: Tensor,
         targets: Tensor,
         temperature: float,
-        against: Tensor | None,
+        reference: tuple[Callable[[Tensor], Tensor], Tensor] | None,
     ) -> tuple[Tensor, ...]:
-        logp = _logp(hidden @ weight.T, temperature)
-        chosen = logp.gather(1, targets[:, None])[:, 0]
-        prob = logp.exp()
-        found = [chosen, -(prob * logp).sum(dim=-1)]
-        slopes = []
-        if hidden.requires_grad:
-            mean = prob.to(weight.dtype) @ weight
-            slopes = [(weight[targets] - mean) / temperature]
-        if against is not None:
-            ref = _logp(against, temperature)
-            gap = logp.sub_(ref)
-            kl = (prob * gap).sum(dim=-1)
-            found += [ref.gather(1, targets[:, None])[:, 0], kl]
-            if hidden.requires_grad:
-                pull = prob.mul_(gap.sub_(kl[:, None]))
-                slopes.append(pull.to(weight.dtype) @ weight / temperature)
-        ctx.save_for_backward(*slopes)
-        ctx.mark_non_differentiable(*found[1:3])
-        return tuple(found)
+        ctx.precision = precision = _Precision.of(weight)
+        ctx.temperature, ctx.reference = temperature, reference
+        ctx.set_materialize_grads(False)
+        head = weight.to(precision.products)
+        early = hidden.requires_grad and not weight.requires_grad
+        rows: list[list[Tensor]] = []
+        slopes: list[list[Tensor]] = []
+        for span in _spans(hidden.shape[0]):
+            theirs = precision.reference_logp(reference, span, temperature)
+            with precision.by_hand():
+                logp = _head_logp(hidden[span].to(head.dtype), head, temperature)
+                found, steep = _chunk(logp, head, targets[span], theirs, early)
+            rows.append(found)
+            slopes.append(steep)
+        stats = [torch.cat(column) for column in zip(*rows, strict=True)]
+        if early:
+            steep = [torch.cat(column) / temperature for column in zip(*slopes, strict=True)]
+            ctx.save_for_backward(*steep)
+        else:
+            ctx.save_for_backward(hidden, weight, targets, *stats[3:])
+        ctx.early = early
+        ctx.mark_non_differentiable(*stats[1:3])
+        return tuple(stats)
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        slopes = ctx.saved_tensors
-        wanted = grads[:1] if len(slopes) == 1 else (grads[0], grads[3])
-        total = sum(
-            (g[:, None].to(s.dtype) * s for g, s in zip(wanted, slopes, strict=True)),
-            start=torch.zeros_like(slopes[0]),
-        )
-        return total, None, None, None, None
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
+        by_logp, by_kl = (grads[0], grads[3]) if len(grads) > 3 else (grads[0], None)
+        if ctx.early:
+            pulls = zip((by_logp, by_kl), ctx.saved_tensors, strict=False)
+            total = sum(g[:, None].to(s.dtype) * s for g, s in pulls if g is not None)
+            return total, None, None, None, None
+        hidden, weight, targets, *kl = ctx.saved_tensors
+        head, temperature = weight.to(ctx.precision.products), ctx.temperature
+        by_logp, by_kl = (None if g is None else g / temperature for g in (by_logp, by_kl))
+        by_hidden = torch.empty_like(hidden, dtype=head.dtype)
+        by_weight = torch.zeros_like(head)
+        for span in _spans(hidden.shape[0]):
+            inner = hidden[span].to(head.dtype)
+            logp = _head_logp(inner, head, temperature)
+            slope = logp.exp()
+            if by_kl is not None:
+                logp.sub_(ctx.precision.reference_logp(ctx.reference, span, temperature))
+                pull = logp.sub_(kl[0][span, None]).mul_(by_kl[span, None])
+                if by_logp is not None:
+                    pull.sub_(by_logp[span, None])
+                slope.mul_(pull)
+            elif by_logp is not None:
+                slope.mul_(-by_logp[span, None])
+            if by_logp is not None:
+                slope.scatter_add_(1, targets[span, None], by_logp[span, None])
+            slope = slope.to(head.dtype)
+            torch.mm(slope, head, out=by_hidden[span])
+            torch.addmm(by_weight, slope.T, inner, out=by_weight)
+        return by_hidden.to(hidden.dtype), by_weight.to(weight.dtype), None, None, None
+
+
+def _chunk(
+    logp: Tensor, head: Tensor, targets: Tensor, theirs: Tensor | None, early: bool
+) -> tuple[list[Tensor], list[Tensor]]:
+    """A chunk's statistics, and where it is early their slopes by the hidden states times T.
+
+    `logp` `[n, V]` is overwritten where there is a reference.
+    """
+    prob = logp.exp()
+    found = [logp.gather(1, targets[:, None])[:, 0], _dot(prob, logp).neg_()]
+    steep = [head[targets] - prob.to(head.dtype) @ head] if early else []
+    if theirs is not None:
+        gap = logp.sub_(theirs)
+        kl = _dot(prob, gap)
+        found += [theirs.gather(1, targets[:, None])[:, 0], kl]
+        if early:
+            pull = prob.mul_(gap.sub_(kl[:, None]))
+            steep.append(pull.to(head.dtype) @ head)
+    return found, steep
+
+
+@dataclass(frozen=True)
+class _Precision:
+    """Of products with the weight: autocast's type where it is on, or the weight's own.
+
+    Sums over the vocabulary are taken in float32 in any case.
+    """
+
+    device: str
+    products: torch.dtype
+    autocast: bool
+
+    @classmethod
+    def of(cls, weight: Tensor) -> "_Precision":
+        device = weight.device.type
+        on = torch.is_autocast_enabled(device)
+        return cls(device, torch.get_autocast_dtype(device) if on else weight.dtype, on)
+
+    def by_hand(self) -> torch.autocast:
+        """Every cast is written out."""
+        return torch.autocast(self.device, enabled=False)
+
+    def reference_logp(
+        self,
+        reference: tuple[Callable[[Tensor], Tensor], Tensor] | None,
+        span: slice,
+        temperature: float,
+    ) -> Tensor | None:
+        """The reference's log-probabilities `[n, V]`, forwards and backwards the same."""
+        if reference is None:
+            return None
+        with torch.autocast(self.device, self.products, enabled=self.autocast):
+            return _logp(reference[0](reference[1][span]), temperature)
+
+
+def _head_logp(hidden: Tensor, head: Tensor, temperature: float) -> Tensor:
+    """Log-probabilities `[n, V]`."""
+    logits = hidden @ head.T
+    wide = logits if logits.dtype == torch.float64 else logits.float()
+    return (wide if temperature == 1 else wide.div_(temperature)).log_softmax(dim=-1)
+
+
+def _dot(one: Tensor, two: Tensor) -> Tensor:
+    """Row by row, without a third tensor of their size."""
+    return torch.bmm(one[:, None, :], two[:, :, None])[:, 0, 0]

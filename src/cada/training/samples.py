@@ -1,6 +1,9 @@
 """One training sample: a completion, the context its loss is taken in, and its advantage."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from itertools import groupby
+from typing import Any
 
 from cada.rollout.types import Prompt, Rollout
 
@@ -43,27 +46,55 @@ class Sample:
 def microbatches(samples: list[Sample], tokens: int) -> list[list[Sample]]:
     """Cut samples into passes of at most `tokens` tokens, counting shared prefixes once.
 
-    Samples that share a request stay neighbours; a group larger than the budget is cut, and its
-    prefix is then computed once a piece.
+    A pack is cut only where it does not fit into a pass by itself, and then between requests; a
+    request's samples only where they do not. What is cut has its prefix computed once a piece.
+    Pieces go into passes the largest first, each into the first that has room.
     """
-    ordered = sorted(samples, key=lambda s: (s.prompt.pack_ids, s.prompt.ids))
+    pieces: list[list[Sample]] = []
+    for _, of_pack in groupby(sorted(samples, key=_pack), key=_pack):
+        pieces += _cut(list(of_pack), tokens, by=_request)
     batches: list[list[Sample]] = []
-    current: list[Sample] = []
-    packs: set[tuple[int, ...]] = set()
-    prompts: set[tuple[int, ...]] = set()
-    used = 0
-    for sample in ordered:
-        cost = _cost(sample, packs, prompts)
-        if current and used + cost > tokens:
-            batches.append(current)
-            current, used = [], 0
-            packs, prompts = set(), set()
-            cost = _cost(sample, packs, prompts)
-        current.append(sample)
-        used += cost
-        packs.add(sample.prompt.pack_ids)
-        prompts.add(sample.prompt.ids)
-    return [*batches, current] if current else batches
+    room: list[int] = []
+    for piece in sorted(pieces, key=size, reverse=True):
+        needed = size(piece)
+        place = next((i for i, free in enumerate(room) if needed <= free), None)
+        if place is None:
+            batches.append([])
+            room.append(tokens)
+            place = len(room) - 1
+        batches[place] += piece
+        room[place] -= needed
+    return batches
+
+
+def _pack(sample: Sample) -> tuple[int, ...]:
+    return sample.prompt.pack_ids
+
+
+def _request(sample: Sample) -> tuple[int, ...]:
+    return sample.prompt.ids
+
+
+def _cut(
+    samples: list[Sample], tokens: int, by: Callable[[Sample], Any] | None
+) -> list[list[Sample]]:
+    """Pieces of a budget's size, cut between runs of samples that are alike by a key.
+
+    A run that is larger than the budget is cut too; without a key, between any two samples.
+    """
+    if size(samples) <= tokens or len(samples) == 1:
+        return [samples]
+    if by is None:
+        runs = [[s] for s in samples]
+    else:
+        runs = [list(run) for _, run in groupby(sorted(samples, key=by), key=by)]
+    pieces: list[list[Sample]] = [[]]
+    for run in runs:
+        if size(pieces[-1] + run) <= tokens:
+            pieces[-1] += run
+        else:
+            pieces += _cut(run, tokens, None)
+    return [piece for piece in pieces if piece]
 
 
 def shares(samples: list[Sample], tokens: int, processes: int) -> list[list[list[Sample]]]:

@@ -13,6 +13,8 @@ from cada.evaluation.answers import Answer
 from cada.evaluation.outcomes import decode, encode
 from cada.files import write_text
 
+FILE = "study.json"
+
 VERSION = 1
 """Of the file's form. A study of another version is never gone on with."""
 
