@@ -136,13 +136,15 @@ def test_statistics_are_those_of_the_plain_distribution() -> None:
     assert not stats.entropy.requires_grad
 
 
+@pytest.mark.parametrize("kept", [0, 2 * 5 * 40 * 8 + 1, 10**9], ids=["none", "two", "all"])
 @pytest.mark.parametrize("trained", [False, True], ids=["frozen", "trained"])
 @pytest.mark.parametrize("with_reference", [False, True], ids=["no reference", "with reference"])
 def test_gradients_by_hand_are_autograds(
-    with_reference: bool, trained: bool, monkeypatch: pytest.MonkeyPatch
+    with_reference: bool, trained: bool, kept: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A linear head's, against the same head behind a function, which autograd takes."""
     monkeypatch.setattr(logprobs, "_CHUNK", 5)  # several chunks, the last one short
+    monkeypatch.setattr(logprobs, "_KEPT", kept)
     draw = torch.Generator().manual_seed(0)
     weight, other, hidden, theirs = (
         torch.randn(*shape, generator=draw, dtype=torch.float64)
@@ -160,6 +162,7 @@ def test_gradients_by_hand_are_autograds(
         loss = (pulls[0] * stats.logprob).sum()
         if stats.kl is not None:
             loss = loss + (pulls[1] * stats.kl).sum()
+        loss.backward(retain_graph=True)  # type: ignore[no-untyped-call]
         loss.backward()  # type: ignore[no-untyped-call]
         assert leaf.grad is not None
         assert not stats.entropy.requires_grad

@@ -12,8 +12,8 @@ from cada.planning.tokens import DecodeTokens, PassTokens
 
 # Interpreter, libraries and the files a run reads; on a GPU, the driver's context.
 _PROCESS = {"cpu": 600_000_000, "cuda": 600_000_000}
-# Rows of logits held at once (training.logprobs).
-_CHUNK = 512
+# Rows of logits held at once, and bytes of probabilities kept (training.logprobs).
+_CHUNK, _KEPT = 512, 256_000_000
 
 
 @dataclass(frozen=True)
@@ -122,10 +122,18 @@ def _kept_per_token(shape: ModelShape) -> int:
 
 
 def _logits(shape: ModelShape, update: PassTokens, kl: bool) -> int:
-    """A chunk of logits, how often it exists at once, and a trained head's gradient by it."""
+    """A chunk of logits, how often it exists at once; of a trained head its gradient besides.
+
+    Such a head keeps whole chunks of probabilities where there is no KL term.
+    """
     rows = min(_CHUNK, update.outputs)
-    table = 4 * shape.vocabulary * shape.hidden if shape.full else 0
-    return 4 * rows * shape.vocabulary * (5 if kl else 3) + table
+    row = 4 * shape.vocabulary
+    held = row * rows * (5 if kl else 3)
+    if not shape.full:
+        return held
+    chunks = _KEPT // (row * rows) if rows else 0
+    kept = 0 if kl else row * min(update.outputs, chunks * rows)
+    return held + row * shape.hidden + kept
 
 
 def keys_and_values(shape: ModelShape, decode: DecodeTokens) -> int:

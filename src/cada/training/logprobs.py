@@ -18,6 +18,8 @@ from cada.training.samples import Sample
 
 # Rows of logits held at once: 512 × 49,152 in float32 are 100 MB.
 _CHUNK = 512
+# Probabilities that are kept for the gradient instead of being computed again, in bytes.
+_KEPT = 256_000_000
 
 
 @dataclass(frozen=True)
@@ -154,7 +156,8 @@ class _LinearHead(torch.autograd.Function):
     With z = h Wᵀ / T and p = softmax(z): ∂ log p_t / ∂z = e_t − p, and
     ∂ KL / ∂z = p ∘ (log p − log q − KL). Where W is frozen, as under LoRA, the products of both
     with W are `[N, E]` and taken on the way forward: the backward pass computes no logits a second
-    time. Where it is trained, the backward pass does, chunk by chunk.
+    time. Where it is trained, the backward pass does, chunk by chunk, but for the first few chunks,
+    whose p is kept where there is no reference.
     """
 
     @staticmethod
@@ -171,13 +174,19 @@ class _LinearHead(torch.autograd.Function):
         ctx.set_materialize_grads(False)
         head = weight.to(precision.products)
         early = hidden.requires_grad and not weight.requires_grad
+        ctx.kept = {}
+        room = _KEPT if hidden.requires_grad and not early and reference is None else 0
         rows: list[list[Tensor]] = []
         slopes: list[list[Tensor]] = []
         for span in _spans(hidden.shape[0]):
             theirs = precision.reference_logp(reference, span, temperature)
             with precision.by_hand():
                 logp = _head_logp(hidden[span].to(head.dtype), head, temperature)
-                found, steep = _chunk(logp, head, targets[span], theirs, early)
+                prob = logp.exp()
+                found, steep = _chunk(logp, prob, head, targets[span], theirs, early)
+            room -= prob.nbytes
+            if room >= 0:
+                ctx.kept[span.start] = prob
             rows.append(found)
             slopes.append(steep)
         stats = [torch.cat(column) for column in zip(*rows, strict=True)]
@@ -205,8 +214,10 @@ class _LinearHead(torch.autograd.Function):
         by_weight = torch.zeros_like(head)
         for span in _spans(hidden.shape[0]):
             inner = hidden[span].to(head.dtype)
-            logp = _head_logp(inner, head, temperature)
-            slope = logp.exp()
+            slope = ctx.kept.pop(span.start, None)  # it is overwritten: a second pass has none
+            if slope is None:
+                logp = _head_logp(inner, head, temperature)
+                slope = logp.exp()
             if by_kl is not None:
                 logp.sub_(ctx.precision.reference_logp(ctx.reference, span, temperature))
                 pull = logp.sub_(kl[0][span, None]).mul_(by_kl[span, None])
@@ -224,13 +235,17 @@ class _LinearHead(torch.autograd.Function):
 
 
 def _chunk(
-    logp: Tensor, head: Tensor, targets: Tensor, theirs: Tensor | None, early: bool
+    logp: Tensor,
+    prob: Tensor,
+    head: Tensor,
+    targets: Tensor,
+    theirs: Tensor | None,
+    early: bool,
 ) -> tuple[list[Tensor], list[Tensor]]:
     """A chunk's statistics, and where it is early their slopes by the hidden states times T.
 
-    `logp` `[n, V]` is overwritten where there is a reference.
+    `logp` and `prob`, `[n, V]`, are overwritten where there is a reference.
     """
-    prob = logp.exp()
     found = [logp.gather(1, targets[:, None])[:, 0], _dot(prob, logp).neg_()]
     steep = [head[targets] - prob.to(head.dtype) @ head] if early else []
     if theirs is not None:
