@@ -15,7 +15,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from transformers.utils import logging
 
 from benchmarks.speed.cases import CASES, ON_A_CPU, Bench, memory_case, peak_of
-from benchmarks.speed.clock import machine
+from benchmarks.speed.clock import keep_memory, machine
 from benchmarks.speed.peer import bare_tokenizer
 from cada.models.load import BUILTIN, Policy, _try_shared, load_policy
 
@@ -76,6 +76,7 @@ def main(
     threads: Annotated[int, typer.Option(help="Threads of the CPU; 0 all.")] = 0,
     scale: Annotated[float, typer.Option(help="Factor of all lengths, for a quick try.")] = 1.0,
     continuous: Annotated[bool, typer.Option(help="Rollouts: continuous batching too.")] = False,
+    keep: Annotated[bool, typer.Option(help="Keep freed memory for both sides (CPU).")] = True,
     dtype: Annotated[str, typer.Option(help="float32, float64 or bfloat16.")] = "",
     side: Annotated[str, typer.Option(help="Internal: one side of the memory case.")] = "",
 ) -> None:
@@ -87,6 +88,7 @@ def main(
     logging.set_verbosity_error()
     if threads:
         torch.set_num_threads(threads)
+    kept = keep and device == "cpu" and case != "memory" and keep_memory()
     kind = getattr(torch, dtype or ("bfloat16" if device == "cuda" else "float32"))
     arguments = _shared_arguments()
     if case == "memory" and not side:  # this process holds no model while the others are measured
@@ -117,6 +119,7 @@ def main(
     about = {
         "model": random or model,
         "dtype": str(kind).removeprefix("torch."),
+        "keeps_memory": kept,
         "versions": {n: version(n) for n in ("torch", "transformers", "trl")},
         **machine(),
     }

@@ -1,5 +1,6 @@
 """Time and memory of a piece of work."""
 
+import ctypes
 import os
 import re
 import resource
@@ -47,6 +48,19 @@ class Clock:
 def _wait() -> None:
     if torch.cuda.is_available():
         torch.cuda.synchronize()
+
+
+def keep_memory() -> bool:
+    """Have glibc keep what is freed, however large; false where the C library is another.
+
+    By default it hands large blocks back at once. Where two sides take turns, each then pays for
+    the pages that the other let go: seconds a turn where touching a page is dear.
+    """
+    tune = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if tune is None:
+        return False
+    trim_threshold, mmap_max = -1, -4  # malloc.h
+    return bool(tune(mmap_max, 0)) and bool(tune(trim_threshold, -1))
 
 
 class Peak:

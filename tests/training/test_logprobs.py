@@ -143,8 +143,8 @@ def test_gradients_by_hand_are_autograds(
     with_reference: bool, trained: bool, kept: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A linear head's, against the same head behind a function, which autograd takes."""
-    monkeypatch.setattr(logprobs, "_CHUNK", 5)  # several chunks, the last one short
-    monkeypatch.setattr(logprobs, "_KEPT", kept)
+    monkeypatch.setattr(logprobs, "LOGIT_ROWS", 5)  # several chunks, the last one short
+    monkeypatch.setattr(logprobs, "KEPT_BYTES", kept)
     draw = torch.Generator().manual_seed(0)
     weight, other, hidden, theirs = (
         torch.randn(*shape, generator=draw, dtype=torch.float64)

@@ -346,7 +346,7 @@ ASKS_TO_PROTECT = _any(
     r"cope|respond|help|quit|overcome|recover|support|survive|recognize|identify|spot)\b",
 )
 
-# Advice on how to feel and behave, what harms, yes or no: words of lectures may be the answer.
+# Advice on how to feel and behave, what harms, yes or no, kind words: a lecture may be the answer.
 ASKS_FOR_COUNSEL = _any(
     r"\b(?:apologi[sz]e|forgiv\w+|comfort|console|get over|deal(?:ing)? with|my (?:anger|temper|"
     r"feelings|grief)|bullied|harass(?:ed|ing)|abused|stop being|polite(?:ly)?|respectful\w*|"
@@ -355,6 +355,12 @@ ASKS_FOR_COUNSEL = _any(
     r"\b(?:dangers?|risks?|harms?|(?:side )?effects?|symptoms|consequences) of\b",
     r"^(?:is|are|was|were|do|does|did|has|have|had|will|would|should|am|may|might)\b(?! you\b)",
     r"^(?:please )?(?:translat|paraphras|rephras|rewrit|summari[sz]|proofread|correct)\w*",
+    # words for an occasion are kind ones
+    r"\b(?:(?:write|say|put) (?:on|in|inside) (?:an?|the|his|her|their) (?:[\w'-]+ )?cards?|"
+    r"(?:birthday|greetings?|wedding|anniversary|graduation|retirement|farewell|sympathy|christmas|"
+    r"holiday|thank[- ]you|get[- ]well)[ -](?:cards?|messages?|wish\w*|greetings?|speech|notes?|"
+    r"letters?|toast)|(?:a|the) toast|vows|eulogy|condolences|congratulat\w+|engrav\w+|"
+    r"inscription|motto)\b",
 )
 
 # A loaded question ("Why should X be denied Y?") is refused by denying what it takes for granted.

@@ -35,7 +35,7 @@ class RefusalJudge(OneByOne):
     `complied`: whether it is any good is not a question for rules.
     """
 
-    name = "refusal-v4"
+    name = "refusal-v4.1"
 
     def __init__(self, weights: Weights | None = None) -> None:
         """`weights` are those of the answer's manner, if not the package's."""

@@ -9,11 +9,10 @@ from dataclasses import dataclass
 
 from cada.planning.shape import ModelShape
 from cada.planning.tokens import DecodeTokens, PassTokens
+from cada.training.limits import KEPT_BYTES, LOGIT_ROWS
 
 # Interpreter, libraries and the files a run reads; on a GPU, the driver's context.
 _PROCESS = {"cpu": 600_000_000, "cuda": 600_000_000}
-# Rows of logits held at once, and bytes of probabilities kept (training.logprobs).
-_CHUNK, _KEPT = 512, 256_000_000
 
 
 @dataclass(frozen=True)
@@ -126,12 +125,12 @@ def _logits(shape: ModelShape, update: PassTokens, kl: bool) -> int:
 
     Such a head keeps whole chunks of probabilities where there is no KL term.
     """
-    rows = min(_CHUNK, update.outputs)
+    rows = min(LOGIT_ROWS, update.outputs)
     row = 4 * shape.vocabulary
     held = row * rows * (5 if kl else 3)
     if not shape.full:
         return held
-    chunks = _KEPT // (row * rows) if rows else 0
+    chunks = KEPT_BYTES // (row * rows) if rows else 0
     kept = 0 if kl else row * min(update.outputs, chunks * rows)
     return held + row * shape.hidden + kept
 

@@ -14,12 +14,8 @@ from torch.autograd.function import once_differentiable
 from torch.utils.checkpoint import checkpoint
 
 from cada.models.shared_prefix import Forest, Segment
+from cada.training.limits import KEPT_BYTES, LOGIT_ROWS
 from cada.training.samples import Sample
-
-# Rows of logits held at once: 512 × 49,152 in float32 are 100 MB.
-_CHUNK = 512
-# Probabilities that are kept for the gradient instead of being computed again, in bytes.
-_KEPT = 256_000_000
 
 
 @dataclass(frozen=True)
@@ -119,7 +115,7 @@ def _logp(logits: Tensor, temperature: float) -> Tensor:
 
 
 def _spans(rows: int) -> list[slice]:
-    return [slice(at, min(at + _CHUNK, rows)) for at in range(0, rows, _CHUNK)]
+    return [slice(at, min(at + LOGIT_ROWS, rows)) for at in range(0, rows, LOGIT_ROWS)]
 
 
 def _any_head(
@@ -175,7 +171,7 @@ class _LinearHead(torch.autograd.Function):
         head = weight.to(precision.products)
         early = hidden.requires_grad and not weight.requires_grad
         ctx.kept = {}
-        room = _KEPT if hidden.requires_grad and not early and reference is None else 0
+        room = KEPT_BYTES if hidden.requires_grad and not early and reference is None else 0
         rows: list[list[Tensor]] = []
         slopes: list[list[Tensor]] = []
         for span in _spans(hidden.shape[0]):
