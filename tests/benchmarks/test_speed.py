@@ -272,3 +272,26 @@ def test_memory_is_measured_in_processes_of_their_own() -> None:
     )
     row = json.loads(done.stdout)
     assert 0 < row["ours_peak_mb"] < row["peer_peak_mb"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc's")
+def test_freed_memory_is_kept_when_told() -> None:
+    script = """
+import re, sys
+from pathlib import Path
+from benchmarks.speed.clock import keep_memory
+if sys.argv[1] == "keep":
+    assert keep_memory()
+held = lambda: int(re.search(r"VmRSS:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
+before = held()
+block = bytearray(b"1") * 200_000_000
+del block
+print(held() - before)
+"""
+    kept = {}
+    for how in ("keep", "free"):
+        command = [sys.executable, "-c", script, how]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+        kept[how] = int(done.stdout)  # kB
+    assert kept["keep"] > 150_000
+    assert kept["free"] < 50_000

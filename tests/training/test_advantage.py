@@ -99,12 +99,23 @@ def test_a_sample_counts_by_its_weight_after_the_centring() -> None:
 def test_a_verdict_is_credited_for_being_right_whatever_the_output_earned() -> None:
     said = [(1.0, True), (0.0, True), (-1.0, False), (-1.0, None), (-1.0, True)]
     samples = [replace(sample(reward=r), verdict_right=right) for r, right in said]
-    found = credit_verdicts(centre(samples, "batch"))
+    found = credit_verdicts(samples, "batch")
     assert [s.verdict_advantage for s in found] == [0.5, 0.5, -1.5, None, 0.5]
-    assert [s.advantage for s in found] == [s.advantage for s in centre(samples, "batch")]
+
+
+def test_nothing_is_learnt_from_what_follows_a_wrong_verdict() -> None:
+    said = [(1.0, True), (0.0, True), (-1.0, False), (1.0, False), (-1.0, None)]
+    samples = [replace(sample(reward=r), verdict_right=right) for r, right in said]
+    assert [s.advantage for s in credit_verdicts(samples, "batch")] == [1, 0, 0, 0, -1]
+
+
+def test_what_follows_the_verdict_is_centred_in_its_group() -> None:
+    said = [(0, 1.0, True), (0, -1.0, False), (0, 0.0, True), (1, 1.0, True)]
+    samples = [replace(sample(reward=r, group=g), verdict_right=v) for g, r, v in said]
+    assert [s.advantage for s in credit_verdicts(samples, "group")] == [0.5, 0, -0.5, 0]
 
 
 def test_verdicts_that_are_all_right_or_missing_have_no_signal() -> None:
     samples = [replace(sample(), verdict_right=True) for _ in range(3)]
-    assert {s.verdict_advantage for s in credit_verdicts(samples)} == {0.0}
-    assert credit_verdicts([sample()]) == [sample()]
+    assert {s.verdict_advantage for s in credit_verdicts(samples, "batch")} == {0.0}
+    assert credit_verdicts([sample()], "batch") == centre([sample()], "batch")

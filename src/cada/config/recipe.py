@@ -187,7 +187,8 @@ class Phase(_Section):
     verdict_credit: Literal["reward", "verdict"] = Field(
         default="reward",
         description="What the verdict's tokens are reinforced by: the output's reward, or whether "
-        "the verdict is right (needs prompting.verdict; not with positive_only).",
+        "the verdict is right; nothing is then learnt from what follows a wrong one (needs "
+        "prompting.verdict; not with positive_only).",
     )
     opening_weight: float = Field(
         default=1.0,

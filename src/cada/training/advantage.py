@@ -41,21 +41,27 @@ def centre(samples: list[Sample], how: Centre) -> list[Sample]:
     return done
 
 
-def credit_verdicts(samples: list[Sample]) -> list[Sample]:
-    """Give the tokens of every verdict an advantage of their own: +1 if right, −1 if wrong, minus
-    the mean over the step.
+def credit_verdicts(samples: list[Sample], how: Centre) -> list[Sample]:
+    """Advantages of two decisions: the verdict's tokens learn whether it is right, and what follows
+    is centred as `how` says over the samples without a wrong one.
 
-    What follows the verdict does not change whether it is right: with the output's own reward, a
-    right verdict before a botched answer would be unlearnt. Samples without one stay as they are.
+    A verdict earns +1 if right and −1 if wrong, minus the mean over the step: with the output's own
+    reward, a right one before a botched answer would be unlearnt. What follows a wrong verdict gets
+    0: rewarded as the request deserves, it would learn to contradict its verdict. Samples without a
+    verdict have no advantage of their own for it.
     """
-    values = {
-        id(s): 1.0 if s.verdict_right else -1.0 for s in samples if s.verdict_right is not None
-    }
-    mean = sum(values.values()) / len(values) if values else 0.0
-    return [
-        replace(s, verdict_advantage=values[id(s)] - mean) if id(s) in values else s
-        for s in samples
-    ]
+    heeded = iter(centre([s for s in samples if s.verdict_right is not False], how))
+    told = [1.0 if s.verdict_right else -1.0 for s in samples if s.verdict_right is not None]
+    mean = sum(told) / len(told) if told else 0.0
+    done = []
+    for s in samples:
+        if s.verdict_right is None:
+            done.append(next(heeded))
+        elif s.verdict_right:
+            done.append(replace(next(heeded), verdict_advantage=1 - mean))
+        else:
+            done.append(replace(s.with_advantage(0.0), verdict_advantage=-1 - mean))
+    return done
 
 
 def only_positive(samples: list[Sample], keep_per_request: int | None) -> list[Sample]:

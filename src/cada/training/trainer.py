@@ -321,9 +321,8 @@ class Trainer:
             useful = only_positive(samples, phase.keep_per_request)
         else:
             scored = [s for s in samples if s.reward is not None]
-            useful = centre(scored, phase.advantage)
-            if phase.verdict_credit == "verdict":
-                useful = credit_verdicts(useful)
+            credit = credit_verdicts if phase.verdict_credit == "verdict" else centre
+            useful = credit(scored, phase.advantage)
         if not any(s.advantage or s.verdict_advantage for s in useful):
             return [], 1
         results = []
