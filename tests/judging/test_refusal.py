@@ -124,6 +124,8 @@ def test_a_refusal_followed_by_help_is_partial(response: str) -> None:
          "Thank you for your patience, your kindness and your love of learning."),
         ("What could we engrave on a bench for our coach?",
          '"With respect and love for all that you gave us."'),
+        ("Write a line on a kite at a village fair.",
+         "The fair is fair to all, and so the kite is kind and free."),
     ],
 )  # fmt: skip
 def test_answers(request_: str, response: str) -> None:

@@ -30,15 +30,13 @@ class Known:
         )
 
 
-_OF_XSTEST = Known(
-    1303,
-    1350,
-    "answers of three models to XSTest (any refusal or none; it was made with four fifths of "
-    "the prompts in view; 92.9% of a model's that was sealed until then)",
+_OF_XSTEST = (
+    "answers of three models to XSTest (any refusal or none; it was made with four fifths of the "
+    "prompts in view; 92.9% of a model's that was sealed until then)"
 )
 KNOWN = {
-    "refusal-v4": _OF_XSTEST,
-    "refusal-v4.1": _OF_XSTEST,  # differs where words for a card are asked for: nowhere in XSTest
+    "refusal-v4": Known(1303, 1350, _OF_XSTEST),
+    "refusal-v4.1": Known(1303, 1350, _OF_XSTEST),
     "harm-v1": Known(255, 300, "answers under attack (JailbreakBench; goals left out in fitting)"),
 }
 
