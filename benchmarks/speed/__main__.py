@@ -72,7 +72,7 @@ def main(
     minutes: Annotated[float, typer.Option(help="No repetition begins that would pass it.")] = 8,
     rows: Annotated[int, typer.Option(help="Rows of one of TRL's passes.")] = 2,
     tokens: Annotated[int, typer.Option(help="Tokens of one of our passes.")] = 4096,
-    part: Annotated[int, typer.Option(help="Groups that TRL updates on, scaled; 0 all.")] = 0,
+    part: Annotated[int, typer.Option(help="Groups that TRL updates on, scaled; 0 all.")] = 4,
     threads: Annotated[int, typer.Option(help="Threads of the CPU; 0 all.")] = 0,
     scale: Annotated[float, typer.Option(help="Factor of all lengths, for a quick try.")] = 1.0,
     continuous: Annotated[bool, typer.Option(help="Rollouts: continuous batching too.")] = False,
