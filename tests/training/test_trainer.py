@@ -227,6 +227,17 @@ def test_a_phase_learns_the_same_whatever_the_optimiser_saw_before(
     assert same(weights(both), weights(alone))
 
 
+def test_a_phase_ends_with_the_mean_of_its_last_weights(tiny_folder: Path, tmp_path: Path) -> None:
+    seen = []
+    plain = make_trainer(make_recipe(tiny_folder, tmp_path / "plain", [ONE]))
+    plain.train(lambda line, total: seen.append(weights(plain)))
+    mean = make_trainer(make_recipe(tiny_folder, tmp_path / "mean", [{**ONE, "average": 0.5}]))
+    mean.train()
+    assert not same(seen[2], seen[3])
+    for name, weight in weights(mean).items():
+        torch.testing.assert_close(weight, (seen[2][name] + seen[3][name]) / 2)
+
+
 def test_distillation_takes_no_step_on_what_earned_nothing(
     tiny_folder: Path, tmp_path: Path
 ) -> None:

@@ -40,6 +40,7 @@ TWO_PHASES: list[dict[str, Any]] = [
         "advantage": "leave_one_out",
         "schedule": "cosine",
         "warmup": 0.5,
+        "average": 0.7,
         "kl": {"beta": 0.1, "estimator": "exact", "reference": "phase"},
         "learning_rate": 1e-2,
     },

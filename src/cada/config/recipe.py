@@ -207,6 +207,14 @@ class Phase(_Section):
     warmup: float = Field(
         default=0.1, ge=0, lt=1, description="Share of the phase's updates that warm up."
     )
+    average: float = Field(
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="The phase ends with the mean of the weights after this share of its updates, "
+        "the last ones (Polyak and Juditsky 1992): a line that swings comes to rest in its middle. "
+        "0 ends with the last weights.",
+    )
     minibatch: int | None = Field(
         default=None,
         ge=1,

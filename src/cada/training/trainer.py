@@ -55,6 +55,7 @@ from cada.training.advantage import (
     groups_without_signal,
     only_positive,
 )
+from cada.training.averaging import add_to_mean, end_with_mean
 from cada.training.checkpoint import Checkpoints, Progress, load_weights, save_reference
 from cada.training.collect import Collector, Judged, summarise
 from cada.training.draw import RequestStream, derive_seed
@@ -209,6 +210,8 @@ class Trainer:
         }
         self._write_rollouts(judged)
         results, skipped = self._updates(phase, step, samples, reference)
+        if step == phase.steps - 1 and end_with_mean(self.optimiser):
+            self._handed = None
         metrics |= _merge(results)
         metrics |= {
             "updates": len(results),
@@ -351,12 +354,20 @@ class Trainer:
                 self._within("updates", len(results), phase.epochs * per_epoch)
                 self.progress.updates += 1
                 self.progress.phase_updates += 1
+                total = self._length(phase, per_epoch)
+                if self.progress.phase_updates > (1 - phase.average) * total:
+                    add_to_mean(self.optimiser)
         return results, 0
 
+    @staticmethod
+    def _length(phase: Phase, per_epoch: int) -> int:
+        """The phase's updates, as estimated from this step."""
+        return phase.steps * phase.epochs * per_epoch
+
     def _set_learning_rate(self, phase: Phase, per_epoch: int) -> None:
-        """Warm-up, then the schedule over the phase (its length is estimated from this step)."""
+        """Warm-up, then the schedule over the phase."""
         done = self.progress.phase_updates
-        total = max(phase.steps * phase.epochs * per_epoch, done + 1)
+        total = max(self._length(phase, per_epoch), done + 1)
         share = done / total
         factor = {
             "constant": 1.0,
