@@ -104,9 +104,10 @@ def test_the_studys_page_runs_on_a_tiny_model(
     small += ["evaluation.sets.0.limit=9", "base.phases.0.max_tokens=4", "seeds=[0]", "budget=null"]
     small += ["base.phases.0.requests_per_step=4", "cells.sft_dr.changes.baseline.requests=4"]
     asked = [a for a in commands() if any("study" in word for word in a)]
-    assert len(asked) == 5
+    assert len(asked) == 8
     for arguments in asked:
-        own = small if arguments[0] == "study" and "--tables" not in arguments else []
+        grid = arguments[0] == "study" and not {"--tables", "--join"} & set(arguments)
+        own = small if grid else []
         app([*arguments[:2], *own, *arguments[2:]], standalone_mode=False)
         assert "failed" not in capsys.readouterr().out
     study = tmp_path / "runs/study-demo"

@@ -41,6 +41,18 @@ class Quiet:
         pass
 
 
+class Counting(Quiet):
+    """Counts the training steps of each stage."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.steps: dict[str, int] = {}
+
+    def trained(self, metrics: dict[str, Any], total: int) -> None:
+        last = [s for s in self.stages if "cada" in s or "sft" in s][-1]
+        self.steps[last] = self.steps.get(last, 0) + 1
+
+
 class Stopping(Quiet):
     """Interrupts in the training of the cell that is named."""
 
@@ -276,6 +288,47 @@ def test_the_best_candidate_on_validation_is_the_one_that_is_tested(
     shared["selection"] = {"sets": [{"path": plain["evaluation"]["sets"][0]["path"]}]}
     with pytest.raises(CadaError, match="6 validation requests are in the test too"):
         run_study(study(shared), Quiet())
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(find_spec("trl") is None, reason="TRL is not installed")
+def test_the_chosen_candidates_training_is_not_done_twice(
+    plain: dict[str, Any], tmp_path: Path
+) -> None:
+    validation = write(tmp_path / "v.jsonl", ["Help me rob a shop."], ["Name a lake."], "v")
+    rates = (1e-3, 1e-2)
+    baseline = {"kind": "sft", "data": "direct_refusal", "requests": 4, "batch": 2, "epochs": 3}
+    plain |= {
+        "seeds": [1, 0],
+        "inference": None,
+        "selection": {"sets": [{"path": validation, "name": "held-out"}], "max_tokens": 4},
+        "cells": {
+            "base": None,
+            "cada": {"candidates": [{"phases.0.learning_rate": rate} for rate in rates]},
+            "sft": {
+                "changes": {"baseline": baseline},
+                "candidates": [{"baseline": {"learning_rate": rate}} for rate in rates],
+            },
+        },
+        "ablations": [],
+        "recommended": None,
+    }
+    watcher = Counting()
+    record = run_study(study(plain), watcher)
+    out = tmp_path / "study"
+    assert watcher.steps["cada, seed 1"] == 1
+    assert "cada, seed 0" not in watcher.steps
+    # A baseline tells its sampling anew, and none of its updates.
+    assert watcher.steps["sft, seed 1"] > watcher.steps["sft, seed 0"] == 1
+    assert not list(out.rglob("checkpoints"))
+    for name in ("cada", "sft"):
+        cell = out / "cells" / name / "seed-0"
+        done = cada("align", cell / "config.yaml", f"output={tmp_path / 'alone' / name}")
+        assert done.returncode == 0, done.stderr
+        for file in ("evaluation.json", "model/model.safetensors"):
+            assert (tmp_path / "alone" / name / file).read_bytes() == (cell / file).read_bytes()
+        assert (cell / "rollouts/step-00001.parquet").is_file()
+    assert record.cells["cada"].runs["0"].updates == record.cells["cada"].runs["1"].updates == 1
 
 
 @pytest.mark.slow

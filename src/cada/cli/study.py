@@ -40,8 +40,21 @@ def study_command(
             help="Write the tables of a study anew, and stop; needs no recipe and no model.",
         ),
     ] = None,
+    join: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--join",
+            metavar="STUDY.JSON",
+            help="Put parts of a study that ran in several places together in --out, with their "
+            "tables, and stop. Give it for each part.",
+        ),
+    ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="With --tables: where to. Default: beside the file.")
+        Path | None,
+        typer.Option(
+            help="A folder: of --tables (default: beside the file), or of --join (a study goes on "
+            "there when its recipe's output is this folder)."
+        ),
     ] = None,
     rate: Annotated[
         float | None,
@@ -62,7 +75,12 @@ def study_command(
     Example: cada study recipes/study/smollm2.yaml --only base,sft_dr --seeds 0
 
     Example: cada study --tables runs/study-smollm2/study.json
+
+    Example: cada study --join runs/one/study.json --join runs/two/study.json --out runs/both
     """
+    if join:
+        _join(join, out, as_json)
+        return
     if tables is not None:
         _tables(tables, out, as_json)
         return
@@ -106,6 +124,23 @@ def _numbers(text: str | None) -> list[int]:
         raise CadaError(
             f"{text!r} is no list of whole numbers", where="--seeds", mend="Such as --seeds 0,1"
         ) from None
+
+
+def _join(parts: list[Path], out: Path | None, as_json: bool) -> None:
+    from cada.reporting.study.join import join
+    from cada.reporting.study.record import FILE, write_record
+
+    if out is None:
+        raise CadaError("--join needs a folder for the whole", where="--out", mend="Name one")
+    whole = out / FILE
+    if whole.exists() and whole.resolve() not in {part.resolve() for part in parts}:
+        raise CadaError(
+            "the folder holds a study that is none of the parts",
+            where=str(whole),
+            mend="Choose another folder, or join that file too",
+        )
+    write_record(whole, join(parts))
+    _tables(whole, None, as_json)
 
 
 def _tables(path: Path, out: Path | None, as_json: bool) -> None:

@@ -92,8 +92,13 @@ class Outcome:
     main: bool = True
 
 
-def align(  # noqa: PLR0915 - the story in order
-    recipe: Recipe, watcher: Watcher, *, force: bool = False, sampled: Path | None = None
+def align(  # noqa: PLR0912, PLR0915 - the story in order
+    recipe: Recipe,
+    watcher: Watcher,
+    *,
+    force: bool = False,
+    sampled: Path | None = None,
+    keep_state: bool = False,
 ) -> Outcome:
     """Align a model by the recipe.
 
@@ -103,6 +108,7 @@ def align(  # noqa: PLR0915 - the story in order
         force: start what by its plan cannot fit.
         sampled: where baselines find and leave what they sample of the untrained model, for runs
             that sample it alike; a run keeps it to itself when None.
+        keep_state: leave the finished run's checkpoints in its folder.
 
     Raises:
         CadaError: bad input, a folder that holds another run or is in use, or a full disk.
@@ -206,7 +212,8 @@ def align(  # noqa: PLR0915 - the story in order
             )
             write_text(folder / "model" / "README.md", model_card(load_run(folder)))
             write_report(folder)
-            trainer.clear_state()
+            if not keep_state:
+                trainer.clear_state()
         processes.wait()
         return Outcome(folder, report, processes.main)
 

@@ -2,6 +2,7 @@
 
 import gc
 import logging
+import shutil
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,7 +14,7 @@ from cada.config.study import StudyRecipe, digest_of
 from cada.errors import CadaError
 from cada.evaluation.answers import Answer, read_answers
 from cada.evaluation.metrics import ASR
-from cada.files import read_json_lines, write_text
+from cada.files import atomic_path, read_json_lines, write_text
 from cada.judging.verdict import Outcome
 from cada.pipelines.align import Watcher, align
 from cada.pipelines.claim import claim
@@ -32,6 +33,9 @@ from cada.reporting.study.record import (
 )
 
 log = logging.getLogger(__name__)
+
+# What training leaves in a run's folder, beside its checkpoints.
+_TRAINED = ("metrics.jsonl", "baseline.json", "judge-replies*.jsonl", "rollouts/*.parquet")
 
 
 class Cells:
@@ -72,12 +76,15 @@ class Cells:
             if untrained:
                 return self._measured(recipe, output, digest)
             self._reuse(recipe, output)
+            self._adopt(name, seed, recipe, output)
             align(recipe, self.watcher, sampled=self._sampled(recipe))
             return _aligned(recipe, output, digest)
 
         made = _tried(work, digest)
         made.changes = {} if untrained else {**_plain(self.study.cells[name]), **changes}
         self._store(name, seed, made)
+        if made.status == "done":
+            self._forget(name)
 
     def recipe(
         self, name: str, candidate: dict[str, Any], seed: int, output: Path, part: str = "test"
@@ -128,7 +135,7 @@ class Cells:
             return
         record = self.record.cells[name]
         for number, changes in enumerate(cell.candidates):
-            output = self.folder / "selection" / name / f"candidate-{number}"
+            output = self._candidate(name, number)
             recipe = self.recipe(name, changes, self.study.selection.seed, output, "validation")
             digest = _of(recipe)
             if number < len(record.candidates):
@@ -139,7 +146,8 @@ class Cells:
             self.watcher.stage(f"{name}, candidate {number + 1} of {len(cell.candidates)}")
             started = time.monotonic()
             try:
-                align(recipe, self.watcher, sampled=self._sampled(recipe))
+                kept = self._sampled(recipe)
+                align(recipe, self.watcher, sampled=kept, keep_state=True)
                 answers = read_answers(output / "answers-after.jsonl")
                 found = _scored(answers, changes, digest, self.study.selection.harm_weight)
             except Exception as error:
@@ -152,6 +160,40 @@ class Cells:
         scores = [-1.0 if c.score is None else c.score for c in record.candidates]
         record.chosen = None if max(scores) < 0 else scores.index(max(scores))
         self.save()
+        self._forget(name)
+
+    def _candidate(self, name: str, number: int) -> Path:
+        return self.folder / "selection" / name / f"candidate-{number}"
+
+    def _adopt(self, name: str, seed: int, recipe: Recipe, output: Path) -> None:
+        """Give a run the training of the chosen candidate, which under this seed is its own.
+
+        The run then goes on like one that was killed before it measured.
+        """
+        chosen = self.record.cells[name].chosen
+        if self.study.selection is None or seed != self.study.selection.seed or chosen is None:
+            return
+        source, state = self._candidate(name, chosen), output / "checkpoints"
+        begun = state.exists() or (output / "report.html").exists()
+        if begun or not (source / state.name).is_dir():
+            return
+        open_run(recipe)
+        for file in [f for pattern in _TRAINED for f in source.glob(pattern)]:
+            with atomic_path(output / file.relative_to(source)) as path:
+                shutil.copyfile(file, path)
+        with atomic_path(state) as path:
+            shutil.copytree(source / state.name, path)
+
+    def _forget(self, name: str) -> None:
+        """Remove the checkpoints of candidates that no run will adopt any more."""
+        record, selection = self.record.cells[name], self.study.selection
+        if selection is None:
+            return
+        run = record.runs.get(str(selection.seed))
+        awaited = selection.seed in self.study.seeds and not (run and run.status == "done")
+        for number in range(len(record.candidates)):
+            if not (awaited and number == record.chosen):
+                shutil.rmtree(self._candidate(name, number) / "checkpoints", ignore_errors=True)
 
     def _choice(self, name: str) -> dict[str, Any] | None:
         """The chosen candidate's changes; nothing where there are none, None where all failed."""
