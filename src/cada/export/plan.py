@@ -160,6 +160,10 @@ def common_warnings(plan: Plan) -> None:
     for name in ("verdict_weight", "opening_weight"):
         if getattr(phase, name) != 1:
             plan.warn(f"{name} is left out: every token counts the same")
+    if phase.verdict_credit != "reward":
+        plan.warn("verdict_credit is left out: the verdict is reinforced by the output's reward")
+    if phase.average:
+        plan.warn("average is left out: the phase ends with its last weights")
     if phase.kl.beta and phase.kl.place == "loss" and phase.kl.estimator == "exact":
         plan.warn("the KL is estimated from the sampled tokens, and not summed over the vocabulary")
     if phase.top_p < 1:
