@@ -143,6 +143,12 @@ def test_an_unknown_key_like_no_other_is_answered_with_all() -> None:
             {"verdict_credit": "verdict", "positive_only": True},
             "distillation keeps right verdicts alone",
         ),
+        ({"tell_verdict": True}, "tell_verdict acts in distillation alone"),
+        ({"tell_verdict": True, "positive_only": True}, "set rounds to 2 or more"),
+        (
+            {"tell_verdict": True, "positive_only": True, "rounds": 2},
+            "tell_verdict needs prompting.verdict: true",
+        ),
         ({"weights": {"harmful": 0}}, "phases.0.weights.harmful"),
         ({"steps": 0}, "phases.0.steps"),
         ({"temperature": 0}, "phases.0.temperature"),

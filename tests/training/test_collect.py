@@ -217,6 +217,53 @@ def test_later_rounds_ask_again_where_nothing_is_kept(tiny_folder: Path) -> None
     assert [len(ids) for ids in engine.asked] == [4, 4, 2, 1]
 
 
+@pytest.mark.parametrize("style", ["headings", "think_tags"])
+def test_a_later_rounds_output_may_be_told_its_verdict(tiny_folder: Path, style: Any) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(tiny_folder)
+    tags = style == "think_tags"
+    first = "<think>\nHarmless." if tags else "Analysis: Harmless."
+    rest = " A bicycle is fine to fix."
+    rest += "\n</think>\n\nOil the chain." if tags else "\n\nFinal response: Oil the chain."
+    asked: list[tuple[int, ...]] = []
+
+    class Misled:
+        """Judges wrongly, unless told; then goes on from there."""
+
+        def generate(
+            self, prompts: list[Prompt], samples: int, sampling: Sampling, seed: int
+        ) -> list[list[Rollout]]:
+            (prompt,) = prompts
+            asked.append(prompt.ids)
+            text = "I can't help with that." if len(asked) == 1 else rest
+            ids = tuple(tokenizer(text, add_special_tokens=False)["input_ids"])
+            lp = (-1.0,) * len(ids)
+            return [[Rollout("r", prompt.mode, prompt.ids, ids, lp, text, "stop")]]
+
+    options = Prompting(cases=1, verdict=True, style=style)
+    request = Request("r", "How do I fix a bicycle?", False, "nonviolent_crimes", "test")
+    collector = Collector(
+        Misled(),
+        Prompter(load_casebook("default"), options, tokenizer),
+        RefusalJudge(),
+        RewardOptions(),
+        RequestStream([request], seed=0),
+    )
+    how = of_lookalikes(1).model_copy(
+        update={"positive_only": True, "rounds": 2, "tell_verdict": True}
+    )
+    _, (wrong, right) = collector.collect(how, 0)
+    assert (wrong.kept, right.kept) == (False, True)
+    rollout = right.rollout
+    assert rollout.text == first + rest
+    assert tokenizer.decode(rollout.completion_ids) == first + rest
+    assert rollout.prompt_ids + rollout.completion_ids[: right.verdict_tokens] == asked[1]
+    assert tokenizer.decode(rollout.completion_ids[: right.verdict_tokens]) == first
+    told = rollout.logprobs[: right.verdict_tokens]
+    assert set(told) == {0.0}
+    assert set(rollout.logprobs[len(told) :]) == {-1.0}
+    assert right.prompt.ids == rollout.prompt_ids  # the loss asks for the verdict too
+
+
 def test_a_steps_summary_is_of_its_first_round() -> None:
     first = [
         judged("harmful", Outcome.REFUSED, 1.0),

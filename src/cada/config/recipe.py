@@ -168,6 +168,12 @@ class Phase(_Section):
         description="Rounds of sampling in a step. A later one draws cases anew and samples again "
         "for the requests that have no rollout to keep yet; needs positive_only.",
     )
+    tell_verdict: bool = Field(
+        default=False,
+        description="In rounds after the first the output already opens with the right verdict, so "
+        "that requests which the model misjudges are learnt too (as STaR rationalises, Zelikman "
+        "et al. 2022). Needs prompting.verdict and rounds of 2 or more.",
+    )
     ratio_clip: float | None = Field(
         default=None,
         gt=0,
@@ -242,11 +248,14 @@ class Phase(_Section):
                 "rounds": self.rounds > 1,
                 "keep_per_request": self.keep_per_request,
                 "weights": self.weights != Weights(),
+                "tell_verdict": self.tell_verdict,
             }
             if found := [name for name, given in idle.items() if given]:
                 raise ValueError(f"{found[0]} acts in distillation alone: set positive_only: true")
         elif self.verdict_credit != "reward":
             raise ValueError("distillation keeps right verdicts alone: leave verdict_credit out")
+        if self.tell_verdict and self.rounds < 2:
+            raise ValueError("tell_verdict acts in rounds after the first: set rounds to 2 or more")
         if self.advantage in ("group", "leave_one_out") and self.rollouts_per_request < 2:
             raise ValueError(f"advantage {self.advantage} needs rollouts_per_request of 2 or more")
         if not self.on_policy and not self.positive_only and self.ratio_clip is None:
@@ -435,6 +444,8 @@ class Recipe(_Section):
             raise ValueError("phases.verdict_weight needs prompting.verdict: true")
         if not self.prompting.verdict and any(p.verdict_credit != "reward" for p in self.phases):
             raise ValueError("phases.verdict_credit needs prompting.verdict: true")
+        if not self.prompting.verdict and any(p.tell_verdict for p in self.phases):
+            raise ValueError("phases.tell_verdict needs prompting.verdict: true")
         if self.lora and self.lora.per_phase and not self.merge_lora:
             raise ValueError("lora.per_phase needs merge_lora: true: one pair alone is no model")
         names = [p.name for p in self.phases]

@@ -53,6 +53,12 @@ def render(reasoning: str, response: str, style: FormatStyle = FormatStyle.HEADI
     return f"Analysis: {reasoning}\n\nFinal response: {response}"
 
 
+def opening(harmful: bool, style: FormatStyle = FormatStyle.HEADINGS) -> str:
+    """The text of an output up to its verdict."""
+    marker = "<think>\n" if style is FormatStyle.THINK_TAGS else "Analysis: "
+    return marker + verdict_word(harmful)
+
+
 def parse(text: str, style: FormatStyle = FormatStyle.HEADINGS) -> Deliberation:
     """Split an output into its two parts, whatever the model made of the format.
 

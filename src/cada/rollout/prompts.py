@@ -1,6 +1,7 @@
 """From a request to a tokenised prompt, under any mode."""
 
 from bisect import bisect_right
+from dataclasses import replace
 from typing import Any
 
 from cada.casebook.schema import Casebook
@@ -39,6 +40,21 @@ class Prompter(Composer):
         """
         conversation = self.conversation(request, mode, seed, sampling=sampling)
         return self.encoder.encode(request.id, mode, conversation, prefill)
+
+    def with_prefill(self, rollout: Rollout, prompt: Prompt) -> Rollout:
+        """A rollout whose prompt ended in a prefill, as one of the prompt without it.
+
+        The prefill's tokens open the completion, with log-probability 0.
+        """
+        begun = rollout.prompt_ids[len(prompt.ids) :]
+        ids = begun + rollout.completion_ids
+        return replace(
+            rollout,
+            prompt_ids=prompt.ids,
+            completion_ids=ids,
+            logprobs=(0.0,) * len(begun) + rollout.logprobs,
+            text=self.encoder.decode(ids),
+        )
 
     def verdict_tokens(self, completion_ids: tuple[int, ...]) -> int:
         """How many tokens a completion opens with until its verdict is said; 0 if it says none."""

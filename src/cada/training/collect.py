@@ -10,7 +10,7 @@ from cada.judging.make import ask_chat
 from cada.judging.rubric import ReasoningJudge
 from cada.judging.verdict import Judge, Outcome, Verdict
 from cada.models.parallel import Processes
-from cada.prompting.deliberation import Deliberation, parse
+from cada.prompting.deliberation import Deliberation, opening, parse
 from cada.requests.types import Request
 from cada.reward import reasoned, reward
 from cada.rollout.prompts import Prompter
@@ -89,7 +89,8 @@ class Collector:
         Of many processes each samples and judges whole requests, and all get everything.
 
         Later rounds (`phase.rounds`) sample again, under other cases, for the requests that have
-        no rollout to keep so far.
+        no rollout to keep so far; with `phase.tell_verdict` the output already opens with the
+        right verdict there.
         """
         requests = dict(enumerate(self.stream.draw(phase, step)))
         left = requests
@@ -97,7 +98,8 @@ class Collector:
         for turn in range(phase.rounds):
             seed = derive_seed(self.stream.seed, phase.name, step, *([turn] if turn else []))
             own = dict(list(left.items())[self.processes.rank :: self.processes.count])
-            made = self.processes.gather(self.sample(phase, own, seed))
+            told = phase.tell_verdict and turn > 0
+            made = self.processes.gather(self.sample(phase, own, seed, told=told))
             found += [(replace(j, again=turn > 0), s) for j, s in made]
             kept = {s.group for _, s in found if s.kept}
             left = {i: r for i, r in requests.items() if i not in kept}
@@ -107,21 +109,35 @@ class Collector:
         return [j for j, _ in found], [s for _, s in found]
 
     def sample(
-        self, phase: Phase, requests: dict[int, Request], seed: int
+        self, phase: Phase, requests: dict[int, Request], seed: int, *, told: bool = False
     ) -> list[tuple[Judged, Sample]]:
         """The judged rollouts of these requests, by number, each with its sample.
 
-        `seed` draws cases and tokens; one seed stands for one call.
+        `seed` draws cases and tokens; one seed stands for one call. Outputs that are `told` their
+        verdict open with it; it is part of the completion then, sampled with probability 1.
         """
         mode = str(phase.rollout_mode)
         prompts = [self.prompter.prompt(r, mode, seed, sampling=True) for r in requests.values()]
+        asked = prompts
+        if told:
+            asked = [
+                self.prompter.prompt(
+                    r, mode, seed, sampling=True, prefill=opening(r.harmful, self.prompter.style)
+                )
+                for r in requests.values()
+            ]
         sampling = Sampling(phase.max_tokens, phase.temperature, phase.top_p)
         if self.row_seeds:
-            prompts = [
+            asked = [
                 replace(prompt, seed=derive_seed(seed, number))
-                for number, prompt in zip(requests, prompts, strict=True)
+                for number, prompt in zip(requests, asked, strict=True)
             ]
-        groups = self.engine.generate(prompts, phase.rollouts_per_request, sampling, seed)
+        groups = self.engine.generate(asked, phase.rollouts_per_request, sampling, seed)
+        if told:
+            groups = [
+                [self.prompter.with_prefill(rollout, prompt) for rollout in rollouts]
+                for rollouts, prompt in zip(groups, prompts, strict=True)
+            ]
         pairs = [
             (request, rollout)
             for request, rollouts in zip(requests.values(), groups, strict=True)
