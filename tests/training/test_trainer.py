@@ -238,6 +238,18 @@ def test_a_phase_ends_with_the_mean_of_its_last_weights(tiny_folder: Path, tmp_p
         torch.testing.assert_close(weight, (seen[2][name] + seen[3][name]) / 2)
 
 
+def test_a_phase_longer_than_estimated_ends_with_its_last_weights(
+    tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flat = {**ONE, "warmup": 0}
+    plain = make_trainer(make_recipe(tiny_folder, tmp_path / "plain", [flat]))
+    plain.train()
+    monkeypatch.setattr(Trainer, "_length", staticmethod(lambda phase, per_epoch: 1))
+    longer = make_trainer(make_recipe(tiny_folder, tmp_path / "longer", [flat]))
+    longer.train()
+    assert same(weights(plain), weights(longer))
+
+
 def test_distillation_takes_no_step_on_what_earned_nothing(
     tiny_folder: Path, tmp_path: Path
 ) -> None:

@@ -355,7 +355,8 @@ class Trainer:
                 self.progress.updates += 1
                 self.progress.phase_updates += 1
                 total = self._length(phase, per_epoch)
-                if self.progress.phase_updates > (1 - phase.average) * total:
+                last = self.progress.phase_updates > (1 - phase.average) * total
+                if phase.average and last:  # a phase may be longer than estimated
                     add_to_mean(self.optimiser)
         return results, 0
 
