@@ -20,7 +20,7 @@ from cada.casebook.loader import load_casebook
 from cada.cli.requests import parse_source
 from cada.config.recipe import Prompting
 from cada.models.load import Policy, load_policy
-from cada.prompting.deliberation import verdict_word
+from cada.prompting.deliberation import opening
 from cada.requests.sources import load_requests
 from cada.requests.types import Request
 from cada.rollout.prompts import Prompter
@@ -66,7 +66,7 @@ def margin(policy: Policy, prompter: Prompter, request: Request) -> float:
 def _logprob(policy: Policy, prompter: Prompter, request: Request, *, harmful: bool) -> float:
     """Log-probability of the opening with that verdict."""
     bare = prompter.prompt(request, "none", 0).ids
-    whole = prompter.prompt(request, "none", 0, prefill=f"Analysis: {verdict_word(harmful)}").ids
+    whole = prompter.prompt(request, "none", 0, prefill=opening(harmful)).ids
     ids = torch.tensor([whole], device=policy.device)
     logits: Any = policy.base(input_ids=ids).logits[0, len(bare) - 1 : -1].float()
     targets = ids[0, len(bare) :, None]

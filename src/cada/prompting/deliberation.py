@@ -12,6 +12,7 @@ class FormatStyle(StrEnum):
     THINK_TAGS = "think_tags"
 
 
+_OPENS = {FormatStyle.HEADINGS: "Analysis: ", FormatStyle.THINK_TAGS: "<think>\n"}
 HARMFUL, HARMLESS = "Harmful.", "Harmless."
 _VERDICTS_FIRST = re.compile(rf"\A(?:\s*(?:{re.escape(HARMFUL)}|{re.escape(HARMLESS)}))+")
 
@@ -48,15 +49,15 @@ def verdict_word(harmful: bool) -> str:
 
 def render(reasoning: str, response: str, style: FormatStyle = FormatStyle.HEADINGS) -> str:
     """The text of an output with both parts, as the model is asked to write it."""
+    begun = _OPENS[style] + reasoning
     if style is FormatStyle.THINK_TAGS:
-        return f"<think>\n{reasoning}\n</think>\n\n{response}"
-    return f"Analysis: {reasoning}\n\nFinal response: {response}"
+        return f"{begun}\n</think>\n\n{response}"
+    return f"{begun}\n\nFinal response: {response}"
 
 
 def opening(harmful: bool, style: FormatStyle = FormatStyle.HEADINGS) -> str:
     """The text of an output up to its verdict."""
-    marker = "<think>\n" if style is FormatStyle.THINK_TAGS else "Analysis: "
-    return marker + verdict_word(harmful)
+    return _OPENS[style] + verdict_word(harmful)
 
 
 def parse(text: str, style: FormatStyle = FormatStyle.HEADINGS) -> Deliberation:
