@@ -150,6 +150,11 @@ def test_an_unknown_key_like_no_other_is_answered_with_all() -> None:
             "tell_verdict needs prompting.verdict: true",
         ),
         ({"weights": {"harmful": 0}}, "phases.0.weights.harmful"),
+        ({"balance": 1, "positive_only": True}, "distillation learns from no error"),
+        (
+            {"balance": 1, "shares": {"harmful": 1, "lookalike": 0, "ordinary": 0}},
+            "balance needs harmful and harmless requests",
+        ),
         ({"steps": 0}, "phases.0.steps"),
         ({"temperature": 0}, "phases.0.temperature"),
         ({"rollout_mode": "case"}, "phases.0.rollout_mode"),

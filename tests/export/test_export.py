@@ -105,6 +105,8 @@ def test_the_recipe_in_an_export_is_the_whole_recipe(tiny_folder: Path, tmp_path
 WARNED: list[tuple[dict[str, Any], Trainer, str]] = [
     ({"opening_weight": 2}, Trainer.VERL, "opening_weight is left out"),
     ({"average": 0.5}, Trainer.VERL, "ends with its last weights"),
+    ({"balance": 1}, Trainer.VERL, "harmful and harmless requests count the same"),
+    ({"weights": {"lookalike": 2}}, Trainer.TRL, "harmful and harmless requests count the same"),
     ({"kl": {"beta": 0.02}}, Trainer.VERL, "not summed over the vocabulary"),
     ({"kl": {"beta": 0.02}}, Trainer.TRL, "not differentiated in the loss"),
     ({"advantage": "batch"}, Trainer.VERL, "not of the batch"),

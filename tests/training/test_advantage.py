@@ -103,6 +103,12 @@ def test_a_verdict_is_credited_for_being_right_whatever_the_output_earned() -> N
     assert [s.verdict_advantage for s in found] == [0.5, 0.5, -1.5, None, 0.5]
 
 
+def test_a_verdict_counts_by_its_samples_weight_after_the_centring() -> None:
+    right, wrong = (replace(sample(), verdict_right=said) for said in (True, False))
+    found = credit_verdicts([right, replace(wrong, weight=3.0)], "batch")
+    assert [s.verdict_advantage for s in found] == [1.0, -3.0]
+
+
 def test_nothing_is_learnt_from_what_follows_a_wrong_verdict() -> None:
     said = [(1.0, True), (0.0, True), (-1.0, False), (1.0, False), (-1.0, None)]
     samples = [replace(sample(reward=r), verdict_right=right) for r, right in said]

@@ -81,7 +81,8 @@ def test_a_line_a_step_with_every_field(done: Path) -> None:
         (5, "second", 3),
     ]
     for row in rows:
-        assert set(row) == FIELDS
+        sides = {"harmful_weight", "benign_weight"} if row["phase"] == "second" else set()
+        assert set(row) == FIELDS | sides
         assert row["rollouts"] == 8
         shares = [row[f"share_{name}"] for name in ("plus", "zero", "minus", "unscored")]
         assert sum(shares) == pytest.approx(1)
@@ -236,6 +237,24 @@ def test_a_phase_ends_with_the_mean_of_its_last_weights(tiny_folder: Path, tmp_p
     assert not same(seen[2], seen[3])
     for name, weight in weights(mean).items():
         torch.testing.assert_close(weight, (seen[2][name] + seen[3][name]) / 2)
+
+
+def test_balance_learns_from_the_side_that_errs(tiny_folder: Path, tmp_path: Path) -> None:
+    """Where all is complied with, only harmful requests go wrong: they alone are learnt from."""
+
+    def train(name: str, **changes: Any) -> Trainer:
+        phase = {**ONE, "steps": 2, "kl": {"beta": 0}, **changes}
+        judge = SameJudge(Outcome.COMPLIED)
+        trainer = make_trainer(make_recipe(tiny_folder, tmp_path / name, [phase]), judge)
+        trainer.train()
+        return trainer
+
+    balanced = train("balanced", balance=1)
+    rows = metrics(tmp_path / "balanced")
+    assert [(r["harmful_weight"], r["benign_weight"]) for r in rows] == [(2, 0), (2, 0)]
+    by_hand = train("hand", weights={"harmful": 2, "lookalike": 1e-30, "ordinary": 1e-30})
+    assert same(weights(balanced), weights(by_hand))
+    assert not same(weights(balanced), weights(train("plain")))
 
 
 def test_a_phase_longer_than_estimated_ends_with_its_last_weights(

@@ -41,6 +41,7 @@ TWO_PHASES: list[dict[str, Any]] = [
         "schedule": "cosine",
         "warmup": 0.5,
         "average": 0.7,
+        "balance": 1.0,
         "kl": {"beta": 0.1, "estimator": "exact", "reference": "phase"},
         "learning_rate": 1e-2,
     },

@@ -181,8 +181,14 @@ class Phase(_Section):
         "the policy unless positive_only is set.",
     )
     weights: Weights = Field(
-        default_factory=Weights,
-        description="Factors of the advantages, by kind of request; needs positive_only.",
+        default_factory=Weights, description="Factors of the advantages, by kind of request."
+    )
+    balance: float = Field(
+        default=0.0,
+        ge=0,
+        description="The advantages of harmful and of harmless requests count by the running share "
+        "of them that go wrong (harmful ones not refused, harmless ones refused) to this power, so "
+        "that neither error grows at the other's cost. 0 leaves them equal.",
     )
     verdict_weight: float = Field(
         default=1.0,
@@ -247,13 +253,16 @@ class Phase(_Section):
             idle = {
                 "rounds": self.rounds > 1,
                 "keep_per_request": self.keep_per_request,
-                "weights": self.weights != Weights(),
                 "tell_verdict": self.tell_verdict,
             }
             if found := [name for name, given in idle.items() if given]:
                 raise ValueError(f"{found[0]} acts in distillation alone: set positive_only: true")
         elif self.verdict_credit != "reward":
             raise ValueError("distillation keeps right verdicts alone: leave verdict_credit out")
+        elif self.balance:
+            raise ValueError("distillation learns from no error: leave balance out, or set weights")
+        if self.balance and not 0 < self.shares.harmful < 1:
+            raise ValueError("balance needs harmful and harmless requests: see shares")
         if self.tell_verdict and self.rounds < 2:
             raise ValueError("tell_verdict acts in rounds after the first: set rounds to 2 or more")
         if self.advantage in ("group", "leave_one_out") and self.rollouts_per_request < 2:

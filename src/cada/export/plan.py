@@ -7,7 +7,7 @@ estimate or another scale is exported, and told as a warning.
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from cada.config.recipe import Phase, Recipe, RolloutMode
+from cada.config.recipe import Phase, Recipe, RolloutMode, Weights
 from cada.errors import CadaError
 
 
@@ -162,6 +162,8 @@ def common_warnings(plan: Plan) -> None:
             plan.warn(f"{name} is left out: every token counts the same")
     if phase.verdict_credit != "reward":
         plan.warn("verdict_credit is left out: the verdict is reinforced by the output's reward")
+    if phase.balance or phase.weights != Weights():
+        plan.warn("balance and weights are left out: harmful and harmless requests count the same")
     if phase.average:
         plan.warn("average is left out: the phase ends with its last weights")
     if phase.kl.beta and phase.kl.place == "loss" and phase.kl.estimator == "exact":

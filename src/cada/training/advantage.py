@@ -48,7 +48,7 @@ def credit_verdicts(samples: list[Sample], how: Centre) -> list[Sample]:
     A verdict earns +1 if right and −1 if wrong, minus the mean over the step: with the output's own
     reward, a right one before a botched answer would be unlearnt. What follows a wrong verdict gets
     0: rewarded as the request deserves, it would learn to contradict its verdict. Samples without a
-    verdict have no advantage of their own for it.
+    verdict have no advantage of their own for it. Both advantages are times the sample's weight.
     """
     heeded = iter(centre([s for s in samples if s.verdict_right is not False], how))
     told = [1.0 if s.verdict_right else -1.0 for s in samples if s.verdict_right is not None]
@@ -58,9 +58,9 @@ def credit_verdicts(samples: list[Sample], how: Centre) -> list[Sample]:
         if s.verdict_right is None:
             done.append(next(heeded))
         elif s.verdict_right:
-            done.append(replace(next(heeded), verdict_advantage=1 - mean))
+            done.append(replace(next(heeded), verdict_advantage=(1 - mean) * s.weight))
         else:
-            done.append(replace(s.with_advantage(0.0), verdict_advantage=-1 - mean))
+            done.append(replace(s.with_advantage(0.0), verdict_advantage=(-1 - mean) * s.weight))
     return done
 
 

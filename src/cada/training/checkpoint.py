@@ -34,7 +34,10 @@ _DAMAGE = (
 
 @dataclass
 class Progress:
-    """Where a run stands. `step` counts finished steps over all phases."""
+    """Where a run stands. `step` counts finished steps over all phases.
+
+    `missed` and `over_refused` are the phase's running error rates (training.balance).
+    """
 
     step: int = 0
     updates: int = 0
@@ -43,6 +46,8 @@ class Progress:
     trouble: int = 0
     stopped: str | None = None
     good: str | None = None
+    missed: float | None = None
+    over_refused: float | None = None
 
 
 class Checkpoints:

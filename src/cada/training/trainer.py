@@ -56,6 +56,7 @@ from cada.training.advantage import (
     only_positive,
 )
 from cada.training.averaging import add_to_mean, end_with_mean
+from cada.training.balance import errors, running_error, side_weights, weigh
 from cada.training.checkpoint import Checkpoints, Progress, load_weights, save_reference
 from cada.training.collect import Collector, Judged, summarise
 from cada.training.draw import RequestStream, derive_seed
@@ -191,6 +192,7 @@ class Trainer:
         self._train_phase(phase)
         if step == 0:
             self.progress.phase_updates = 0
+            self.progress.missed = self.progress.over_refused = None
             # another loss has gradients of another size, which the old moments would scale away
             self.optimiser.state.clear()
         reference = self._reference(phase, step)
@@ -208,6 +210,10 @@ class Trainer:
             "kept": sum(s.kept for s in samples),
             **handed,
         }
+        if phase.balance:
+            sides = self._sides(phase, metrics)
+            samples = weigh(samples, [j.request.harmful for j in judged], sides)
+            metrics |= {"harmful_weight": sides[0], "benign_weight": sides[1]}
         self._write_rollouts(judged)
         results, skipped = self._updates(phase, step, samples, reference)
         if step == phase.steps - 1 and end_with_mean(self.optimiser):
@@ -226,6 +232,13 @@ class Trainer:
         self.progress.skipped += skipped
         self._watch(metrics)
         return metrics
+
+    def _sides(self, phase: Phase, metrics: dict[str, Any]) -> tuple[float, float]:
+        """What harmful and harmless requests count, from the error rates up to this step."""
+        now, progress = errors(metrics), self.progress
+        progress.missed = running_error(progress.missed, now[0])
+        progress.over_refused = running_error(progress.over_refused, now[1])
+        return side_weights(progress.missed, progress.over_refused, phase.balance)
 
     def _hand_over(self) -> dict[str, Any]:
         """Give a sampler that has a copy of the policy the policy as it is."""
