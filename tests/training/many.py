@@ -13,8 +13,9 @@ from cada.config.recipe import Lora, Phase
 from cada.models.adapters import add_adapters
 from cada.models.load import Policy
 from cada.models.parallel import Root, full, layers_of, replicate, shard
+from cada.training.references import Reference
 from cada.training.samples import Sample
-from cada.training.update import Reference, update
+from cada.training.update import update
 from tests.models.tiny import policy_of, tiny_llama, tiny_mistral
 
 Case = dict[str, Any]

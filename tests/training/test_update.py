@@ -10,8 +10,9 @@ from torch import Tensor
 
 from cada.config.recipe import Phase
 from cada.models.load import Policy
+from cada.training.references import Reference
 from cada.training.samples import Sample
-from cada.training.update import Reference, UpdateResult, completion_stats, update
+from cada.training.update import UpdateResult, completion_stats, update
 from tests.models.tiny import lora_policy, policy_of, tiny_llama, tiny_mistral
 from tests.training.data import forest_samples, phase
 

@@ -42,7 +42,8 @@ from cada.rollout.prompts import Prompter
 from cada.rollout.vllm_engine import check_vllm
 from cada.training.baseline import BaselineTrainer, check_baseline
 from cada.training.draw import RequestStream
-from cada.training.trainer import Trainer, check_trackers, replies_path
+from cada.training.placement import check_trackers
+from cada.training.trainer import Trainer, replies_path
 
 log = logging.getLogger(__name__)
 

@@ -59,6 +59,11 @@ def forest_of(samples: list[Sample]) -> tuple[Forest, list[int]]:
     return forest, positions
 
 
+def hidden_states(model: Any, samples: list[Sample], *, shared: bool) -> Tensor:
+    """Hidden states that predict the completion tokens, by the path that fits the model."""
+    return shared_hidden(model, samples) if shared else plain_hidden(model, samples)
+
+
 def shared_hidden(model: Any, samples: list[Sample]) -> Tensor:
     """Last hidden states `[N, E]` that predict the completion tokens, prefixes computed once."""
     forest, positions = forest_of(samples)

@@ -12,37 +12,23 @@ Everything random depends only on (seed, phase, step), so that a killed run goes
 """
 
 import logging
-import os
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from math import inf, isfinite
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from accelerate import Accelerator
-from accelerate.tracking import get_available_trackers
-from accelerate.utils import DistributedDataParallelKwargs
-from torch import nn
 
 from cada.config.recipe import Phase, Recipe
 from cada.errors import CadaError
 from cada.files import append_json_line, read_json_lines, write_text
 from cada.judging.verdict import Judge
-from cada.models.adapters import train_phase, trained_weights
+from cada.models.adapters import trained_weights
 from cada.models.load import Policy, is_wide
-from cada.models.parallel import (
-    Processes,
-    Root,
-    layers_of,
-    precision,
-    replicate,
-    shard,
-    wants_shards,
-    whole,
-)
+from cada.models.parallel import Processes
 from cada.requests.types import Request
 from cada.rollout.prompts import Prompter
 from cada.rollout.remembering import RememberingEngine
@@ -57,14 +43,16 @@ from cada.training.advantage import (
 )
 from cada.training.averaging import add_to_mean, end_with_mean
 from cada.training.balance import errors, running_error, side_weights, weigh
-from cada.training.checkpoint import Checkpoints, Progress, load_weights, save_reference
+from cada.training.checkpoint import Checkpoints, Progress
 from cada.training.collect import Collector, Judged, summarise
 from cada.training.draw import RequestStream, derive_seed
 from cada.training.guard import inspect
 from cada.training.mismatch import check_mismatch, corrected, sampler_mismatch, spread
+from cada.training.placement import Placement
+from cada.training.references import Reference, References
 from cada.training.rollout_files import write_rollouts
 from cada.training.samples import Sample
-from cada.training.update import Reference, UpdateResult, update
+from cada.training.update import UpdateResult, update
 
 log = logging.getLogger(__name__)
 StepHook = Callable[[dict[str, Any], int], None]
@@ -97,34 +85,24 @@ class Trainer:
         if recipe.rollout.engine == "vllm":
             self.phases = [corrected(p, recipe.rollout.vllm) for p in recipe.phases]
         self.total = sum(p.steps for p in self.phases)
-        self.processes = Processes()
-        half = recipe.lora is None and not is_wide(recipe.dtype, policy.device)
-        mixed = precision(
-            policy.device.type,
-            "bf16" if half else "no",
-            os.environ.get("ACCELERATE_MIXED_PRECISION"),
-            torch.cpu.get_capabilities(),
+        self.placement = Placement(
+            policy,
+            folder,
+            half=recipe.lora is None and not is_wide(recipe.dtype, policy.device),
+            per_phase=recipe.lora is not None and recipe.lora.per_phase,
+            trackers=self.options.trackers,
         )
-        self.accelerator = Accelerator(
-            cpu=policy.device.type == "cpu",
-            mixed_precision=mixed,
-            log_with=list(self.options.trackers) or None,
-            project_dir=str(folder),
-            kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
-        )
-        self._initial: Reference | None = None
-        self._phase_reference: tuple[str, Reference] | None = None
-        self.root: nn.Module = Root(policy.model)
-        self._replicated: int | None = None
-        self.sharded = self.processes.count > 1 and wants_shards()
-        if self.sharded:
-            self._shard(half=mixed == "bf16")
+        self.processes, self.accelerator = self.placement.processes, self.placement.accelerator
+        self.checkpoints = Checkpoints(folder / "checkpoints", self.options.keep_checkpoints)
+        self.references = References(policy, recipe.phases, self.checkpoints.folder)
+        if self.placement.sharded:
+            self.references.shard(self.placement.half)
+            self.placement.shard()
         parameters = trained_weights(policy.model).values()
         adam = torch.optim.AdamW(
             parameters, lr=0.0, weight_decay=self.options.weight_decay, fused=True
         )
         self.optimiser = self.accelerator.prepare_optimizer(adam)
-        self.checkpoints = Checkpoints(folder / "checkpoints", self.options.keep_checkpoints)
         # Samples from a copy of the policy, as it was after so many updates.
         self.outside: OutsideEngine | None = None
         self._handed: int | None = None
@@ -189,13 +167,13 @@ class Trainer:
         raise ValueError("no step is left")
 
     def _step(self, phase: Phase, step: int) -> dict[str, Any]:
-        self._train_phase(phase)
+        self.placement.enter(self.phases.index(phase))
         if step == 0:
             self.progress.phase_updates = 0
             self.progress.missed = self.progress.over_refused = None
             # another loss has gradients of another size, which the old moments would scale away
             self.optimiser.state.clear()
-        reference = self._reference(phase, step)
+        reference = self.references.of(phase, step)
         started = time.perf_counter()
         handed = self._hand_over()
         judged, samples = self.alone(partial(self.collector.collect, phase, step))
@@ -278,56 +256,12 @@ class Trainer:
             raise
         return {"sampler_mismatch": found.mean, "sampler_mismatch_max": found.largest}
 
-    def _train_phase(self, phase: Phase) -> None:
-        """Let a phase train what is its own; replicas are wrapped anew when that changes."""
-        number = self.phases.index(phase)
-        train_phase(self.policy.model, number)
-        if self.processes.count == 1 or self.sharded:
-            return
-        if self._replicated is None or (number != self._replicated and self._per_phase):
-            self.accelerator.free_memory()
-            self.root = replicate(Root(self.policy.model), self.accelerator)
-            self._replicated = number
-
-    @property
-    def _per_phase(self) -> bool:
-        return self.recipe.lora is not None and self.recipe.lora.per_phase
-
-    def _shard(self, half: bool) -> None:
-        """Split the weights over the processes, and those of the reference."""
-        for number, phase in enumerate(self.recipe.phases):
-            if phase.kl.beta and phase.kl.reference == "phase":
-                raise CadaError(
-                    "a phase's start cannot be the reference of weights that are sharded",
-                    where=f"phases.{number}.kl.reference",
-                    mend="Set it to `initial`, or launch without FSDP",
-                )
-        self._make_initial()
-        if self._initial is not None:
-            self._initial.shard(half)
-        shard(self.root, layers_of(self.policy.base), half)
-
-    def _make_initial(self) -> None:
-        """The untrained model as a reference, where a phase asks for it."""
-        wanted = any(p.kl.beta and p.kl.reference == "initial" for p in self.recipe.phases)
-        if wanted and self._initial is None:
-            self._initial = Reference(self.policy, copy_weights=False)
-
     def alone(self, call: Callable[[], T]) -> T:
         """What a call gives that computes with the policy without the other processes.
 
         All of them call this together; what each calls may differ.
         """
-        if not self.sharded:
-            return call()
-        found: list[T] = []
-
-        def inside() -> None:
-            found.append(call())
-
-        with whole(self.root), torch.no_grad():
-            self.root(inside)
-        return found[0]
+        return self.placement.alone(call)
 
     def _updates(
         self, phase: Phase, step: int, samples: list[Sample], reference: Reference | None
@@ -361,7 +295,7 @@ class Trainer:
                     tokens=self.options.tokens_per_microbatch,
                     max_grad_norm=self.options.max_grad_norm,
                     recompute=self.options.activation_checkpointing,
-                    root=self.root,
+                    root=self.placement.root,
                 )
                 results.append(result)
                 self._within("updates", len(results), phase.epochs * per_epoch)
@@ -394,27 +328,9 @@ class Trainer:
         for group in self.optimiser.param_groups:
             group["lr"] = phase.learning_rate * factor
 
-    def _reference(self, phase: Phase, step: int) -> Reference | None:
-        """The KL term's reference for a phase; kept on disk, so that a resumed run has it too."""
-        if not phase.kl.beta:
-            return None
-        if phase.kl.reference == "initial":
-            return self._initial
-        if self._phase_reference is None or self._phase_reference[0] != phase.name:
-            path = self.folder / "checkpoints" / f"reference-{phase.name}.safetensors"
-            if step == 0:
-                save_reference(self.policy.model, path)
-                self._phase_reference = (phase.name, Reference(self.policy, copy_weights=True))
-            else:
-                here = {n: p.detach().clone() for n, p in self.policy.model.named_parameters()}
-                load_weights(self.policy.model, path)
-                self._phase_reference = (phase.name, Reference(self.policy, copy_weights=True))
-                self.policy.model.load_state_dict(here, strict=False)
-        return self._phase_reference[1]
-
     def _resume(self) -> None:
         """Make the initial reference, then go on from the newest checkpoint, if there is one."""
-        self._make_initial()
+        self.references.make_initial()
         self.checkpoints.sweep()
         latest = self.checkpoints.latest()
         if latest is None:
@@ -425,7 +341,7 @@ class Trainer:
         self.progress = self.checkpoints.load(latest, self.policy.model, self.optimiser)
         if self.progress.step:  # adapters that have been trained act, also where no step is left
             phase, _ = self._place(self.progress.step - 1)
-            self._train_phase(phase)
+            self.placement.enter(self.phases.index(phase))
         self._trim_metrics(self.progress.step)
         log.info("going on from step %d of %d", self.progress.step, self.total)
 
@@ -486,22 +402,6 @@ def replies_path(folder: Path) -> Path:
     """Where this process keeps a chat model's replies: two never write one file."""
     rank = Processes().rank
     return folder / REPLIES if rank == 0 else folder / f"judge-replies-{rank}.jsonl"
-
-
-def check_trackers(names: Sequence[str]) -> None:
-    """See that every tracker's package is there: accelerate leaves out one that is not.
-
-    Raises:
-        CadaError: a package is missing.
-    """
-    there = {str(tracker) for tracker in get_available_trackers()}
-    for name in names:
-        if name not in there:
-            raise CadaError(
-                f"the tracker {name} is not installed",
-                where="training.trackers",
-                mend=f"Install it (pip install {name}), or leave it out",
-            )
 
 
 def _merge(results: list[UpdateResult]) -> dict[str, Any]:

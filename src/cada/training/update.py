@@ -1,63 +1,22 @@
 """One optimiser update from a set of samples."""
 
-import copy
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from accelerate import Accelerator
-from peft import PeftModel
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from cada.config.recipe import Phase
-from cada.models.adapters import adapters_off
 from cada.models.load import Policy
-from cada.models.parallel import Processes, Root, full, layers_of, shard
-from cada.training.logprobs import TokenStats, plain_hidden, shared_hidden, token_stats
+from cada.models.parallel import Processes, Root, full
+from cada.training.logprobs import TokenStats, hidden_states, token_stats
 from cada.training.objective import Normaliser, policy_loss
 from cada.training.recompute import recomputed
+from cada.training.references import Reference
 from cada.training.samples import Sample, shares
-
-
-class Reference:
-    """The model that the KL term refers to: a frozen copy, or the base under LoRA adapters."""
-
-    def __init__(self, policy: Policy, *, copy_weights: bool) -> None:
-        """Freeze the policy as it is now.
-
-        `copy_weights` false uses the adapters' base (LoRA, reference `initial`): no second model.
-        """
-        self._policy = policy
-        self._model: Any = None
-        if copy_weights or not isinstance(policy.model, PeftModel):
-            wrapped = copy.deepcopy(policy.model).eval().requires_grad_(False)
-            self._model = wrapped.get_base_model() if isinstance(wrapped, PeftModel) else wrapped
-
-    def shard(self, half: bool = False) -> None:
-        """Split a copy's decoder over all processes; its head stays whole on each.
-
-        The adapters' base is split with the policy.
-        """
-        if self._model is not None:
-            shard(self._model.get_decoder(), layers_of(self._model), half)
-
-    @torch.no_grad()
-    def hidden(self, samples: list[Sample]) -> Tensor:
-        """Hidden states `[N, E]` that predict the completion tokens."""
-        with self._context():
-            return hidden_states(self.model, samples, shared=self._policy.shared)
-
-    @property
-    def model(self) -> Any:
-        """The causal model that computes the reference."""
-        return self._policy.base if self._model is None else self._model
-
-    def _context(self) -> AbstractContextManager[Any]:
-        if self._model is None:
-            return adapters_off(self._policy.model)
-        return nullcontext()
 
 
 @dataclass(frozen=True)
@@ -69,11 +28,6 @@ class UpdateResult:
     entropy: float
     kl: float | None
     tokens: int
-
-
-def hidden_states(model: Any, samples: list[Sample], *, shared: bool) -> Tensor:
-    """Hidden states that predict the completion tokens, by the path that fits the model."""
-    return shared_hidden(model, samples) if shared else plain_hidden(model, samples)
 
 
 def completion_stats(

@@ -17,8 +17,8 @@ from cada.models.load import Policy
 from cada.prompting.deliberation import FormatStyle, parse
 from cada.rollout.transformers_engine import make_engine
 from cada.rollout.types import Engine, Prompt, Rollout, Sampling
+from cada.training.logprobs import hidden_states
 from cada.training.samples import Sample, microbatches
-from cada.training.update import hidden_states
 
 # Completions decoded at once, and tokens that they may fill: each row has its own few-shot
 # examples in memory, unlike the packs of the safety benchmarks.
