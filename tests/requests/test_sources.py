@@ -151,8 +151,28 @@ class TestMapping:
         assert len(set(draw)) == 10
         assert draw != [r.id for r in load_requests(source(path, limit=10, seed=2))]
 
+    def test_hazards_are_kept_or_held_out(self, tmp_path: Path) -> None:
+        path = write(tmp_path / "a.csv", "text,hazard\nA,hate\nB,privacy\nC,0\nD,wmd\n")
+        assert [r.text for r in load_requests(source(path, hazards=["hate", "wmd"]))] == ["A", "D"]
+        held = load_requests(source(path, without_hazards=["hate", "wmd"]))
+        assert [r.text for r in held] == ["B", "C"]
+        both = source(path, hazards=["hate", "wmd"], without_hazards=["wmd"])
+        assert [r.text for r in load_requests(both)] == ["A"]
+
 
 class TestEmbedded:
+    def test_held_out_hazards_split_the_set(self) -> None:
+        named = ["privacy", "hate"]
+        parts = [{"hazards": named}, {"without_hazards": named}, {}]
+        held, rest, whole = (
+            load_requests(RequestSource.model_validate({"embedded": True, **part}))
+            for part in parts
+        )
+        assert {r.hazard for r in held} == set(named)
+        assert {r.kind for r in held} == {"harmful", "lookalike"}
+        assert {r.id for r in held} | {r.id for r in rest} == {r.id for r in whole}
+        assert len(held) + len(rest) == len(whole)
+
     def test_is_a_source_like_others(self) -> None:
         loaded = load_requests(RequestSource(embedded=True, split="test", kinds=["ordinary"]))
         assert loaded
@@ -224,6 +244,16 @@ class TestBadInput:
         path = write(tmp_path / "a.csv", "text,harmful\nHow?,no\n")
         refused(source(path), "no row has harmful = yse", "no", where={"harmful": "yse"})
         refused(source(path, kinds=["harmful"]), "no request is harmful", "ordinary")
+
+    @pytest.mark.parametrize("field", ["hazards", "without_hazards"])
+    def test_a_hazard_that_no_request_has(self, tmp_path: Path, field: str) -> None:
+        path = write(tmp_path / "a.csv", "text,hazard\nHow?,hate\nWhy?,privacy\n")
+        wrong = source(path, **{field: ["privcy"]})
+        refused(wrong, "'privcy'", f"field {field}", "Did you mean 'privacy'", "hate, privacy")
+
+    def test_all_hazards_left_out(self, tmp_path: Path) -> None:
+        path = write(tmp_path / "a.csv", "text,hazard\nHow?,hate\n")
+        refused(source(path, without_hazards=["hate"]), "no request is left")
 
     def test_unknown_hazard(self, tmp_path: Path) -> None:
         path = write(tmp_path / "a.csv", "text,hazard\nHow?,hate\nWhy?,privcy\n")

@@ -49,6 +49,13 @@ class RequestSource(BaseModel):
     kinds: list[Literal["harmful", "lookalike", "ordinary"]] | None = Field(
         default=None, description="Keep only these kinds; null keeps all."
     )
+    hazards: list[str] | None = Field(
+        default=None, description="Keep only requests of these hazards (ids); null keeps all."
+    )
+    without_hazards: list[str] | None = Field(
+        default=None,
+        description="Leave out requests of these hazards (ids), such as those held out of training.",
+    )
     columns: Columns = Field(default_factory=Columns, description="Column mapping.")
     harmful: bool | None = Field(default=None, description="One label for every row.")
     hazard: str | None = Field(default=None, description="One hazard for every row.")

@@ -55,7 +55,7 @@ def load_requests(
         columns = _resolve(table, source)
         rows = _rows(table, list(columns.values()), where or {})
         requests = _Reader(table, source, columns, HazardLabels(casebook)).read(rows)
-    return _limited(_of_kinds(requests, source), source)
+    return _limited(_of_hazards(_of_kinds(requests, source), source), source)
 
 
 def load_texts(source: RequestSource) -> list[str]:
@@ -145,6 +145,31 @@ def _of_kinds(requests: list[Request], source: RequestSource) -> list[Request]:
             where=source.path or source_name(source),
             mend=f"Set kinds to some of those that are there: {there}",
         )
+    return kept
+
+
+def _of_hazards(requests: list[Request], source: RequestSource) -> list[Request]:
+    there = sorted({request.hazard for request in requests if request.hazard is not None})
+    where = source.path or source_name(source)
+    kept = requests
+    for field, named, wanted in (
+        ("hazards", source.hazards, True),
+        ("without_hazards", source.without_hazards, False),
+    ):
+        if named is None:
+            continue
+        for hazard in named:
+            if hazard not in there:
+                near = get_close_matches(hazard, there, n=1, cutoff=0.5)
+                raise CadaError(
+                    f"no request is of the hazard {hazard!r}",
+                    where=f"{where}, field {field}",
+                    mend=(f"Did you mean {near[0]!r}? " if near else "")
+                    + f"There are: {', '.join(there) or 'none'}",
+                )
+        kept = [request for request in kept if (request.hazard in named) == wanted]
+    if not kept:
+        raise CadaError("no request is left", where=where, mend="Leave out fewer hazards")
     return kept
 
 
