@@ -248,7 +248,7 @@ class TestBadInput:
     @pytest.mark.parametrize("field", ["hazards", "without_hazards"])
     def test_a_hazard_that_no_request_has(self, tmp_path: Path, field: str) -> None:
         path = write(tmp_path / "a.csv", "text,hazard\nHow?,hate\nWhy?,privacy\n")
-        wrong = source(path, **{field: ["privcy"]})
+        wrong = RequestSource.model_validate({"path": path, field: ["privcy"]})
         refused(wrong, "'privcy'", f"field {field}", "Did you mean 'privacy'", "hate, privacy")
 
     def test_all_hazards_left_out(self, tmp_path: Path) -> None:

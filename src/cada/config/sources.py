@@ -54,7 +54,7 @@ class RequestSource(BaseModel):
     )
     without_hazards: list[str] | None = Field(
         default=None,
-        description="Leave out requests of these hazards (ids), such as those held out of training.",
+        description="Leave out requests of these hazards (ids): those held out of training.",
     )
     columns: Columns = Field(default_factory=Columns, description="Column mapping.")
     harmful: bool | None = Field(default=None, description="One label for every row.")
