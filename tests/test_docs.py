@@ -52,7 +52,8 @@ def test_a_command_in_the_docs_is_understood(arguments: list[str]) -> None:
 
 def test_the_commands_that_need_no_model_run_in_order(tmp_path: Path) -> None:
     (tmp_path / "here").mkdir()
-    (tmp_path / "here" / "recipes").symlink_to(ROOT / "recipes")
+    for folder in ("recipes", "examples"):
+        (tmp_path / "here" / folder).symlink_to(ROOT / folder)
     runs = tmp_path / "here" / "runs"
     write_run(runs / "demo")
     for name, outcomes in (("base", good_before), ("tuned", good_after)):

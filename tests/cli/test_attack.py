@@ -102,6 +102,13 @@ def test_an_offline_attack_is_frozen(goals: Path, tmp_path: Path) -> None:
     assert "differs in attack" in fails(*[f if f != "rot13" else "base64" for f in flags])
 
 
+def test_requests_of_ones_own_casebook_are_attacked(tmp_path: Path) -> None:
+    folder = Path(__file__).parents[2] / "examples" / "hospital"
+    asked = ["build", "base64", "--requests", folder / "test.jsonl", "--out", tmp_path / "b.jsonl"]
+    run(*asked, "--casebook", folder)
+    assert len(read_attack_file(tmp_path / "b.jsonl").rows) == 64
+
+
 def test_prefills_follow_the_style(goals: Path, tmp_path: Path) -> None:
     out = tmp_path / "e.jsonl"
     run("build", "empty_analysis", "--requests", goals, "--out", out, "--style", "think_tags")

@@ -43,6 +43,14 @@ def test_build_then_show(pool: Path, tmp_path: Path) -> None:
     assert "privacy" in run("show", out)
 
 
+def test_show_knows_the_hazards_of_ones_own_casebook() -> None:
+    folder = Path(__file__).parents[2] / "examples" / "hospital"
+    test = folder / "test.jsonl"
+    counts = json.loads(run("show", test, "--casebook", folder, "--json"))[str(test)]
+    assert counts["patient_secrets"] == {"harmful": 8, "lookalike": 8}
+    assert "unknown hazard 'patient_secrets'" in fails("show", test)
+
+
 def test_build_prints_its_report_for_machines(pool: Path, tmp_path: Path) -> None:
     out = tmp_path / "set.jsonl"
     flags = ["--hazard-column", "number", "--total", 6, "--cap", 3, "--repeat", "--json"]

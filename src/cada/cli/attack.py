@@ -16,6 +16,7 @@ from cada.cli.requests import (
     BENCHMARK,
     DATA,
     SOURCE_HELP,
+    CasebookOption,
     benchmark_sources,
     conditions,
     parse_source,
@@ -72,6 +73,7 @@ def build_command(
     where: Annotated[
         list[str] | None, typer.Option("--where", help="Keep rows with COLUMN=VALUE. Repeatable.")
     ] = None,
+    casebook: CasebookOption = "default",
     limit: Annotated[
         int | None, typer.Option(min=1, help="So many requests of each source.")
     ] = None,
@@ -143,6 +145,7 @@ def build_command(
         seed=seed,
         limit=limit,
         where=conditions(where),
+        casebook=casebook,
         style=style,
         attacker=_chat(attacker, "--attacker"),
         target=target.removeprefix(_LOCAL)

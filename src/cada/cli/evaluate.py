@@ -14,6 +14,7 @@ from cada.cli.judge import JUDGE, parts, show_cost
 from cada.cli.requests import (
     BENCHMARK,
     DATA,
+    CasebookOption,
     Classify,
     benchmark_sources,
     conditions,
@@ -87,7 +88,7 @@ def evaluate_command(
         list[RolloutMode] | None,
         typer.Option("--mode", help="Prompt mode. Repeatable. Default: none and cases."),
     ] = None,
-    casebook: Annotated[str, typer.Option(help="`default`, a folder or a YAML file.")] = "default",
+    casebook: CasebookOption = "default",
     classify: Classify = False,
     style: Annotated[
         Literal["headings", "think_tags"] | None,

@@ -61,6 +61,7 @@ Classify = Annotated[
 Where = Annotated[
     list[str] | None, typer.Option("--where", help="Keep rows with COLUMN=VALUE. Repeatable.")
 ]
+CasebookOption = Annotated[str, typer.Option(help="`default`, a folder or a YAML file.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
 
 
@@ -150,6 +151,7 @@ def show_command(
     split: Split = None,
     subset: Subset = None,
     where: Where = None,
+    casebook: CasebookOption = "default",
     as_json: AsJson = False,
 ) -> None:
     """Count a source's requests by hazard, kind and split; a bad source is told in one line.
@@ -157,7 +159,10 @@ def show_command(
     Example: cada requests show embedded
 
     Example: cada requests show xstest.csv --harmful-column label
+
+    Example: cada requests show mine.jsonl --casebook my-casebook
     """
+    policy = load_casebook(casebook)
     columns = Columns(text=text_column, hazard=hazard_column, harmful=harmful_column)
     label = None if harmful is None else harmful == "yes"
     splits = {source: source}
@@ -167,7 +172,8 @@ def show_command(
         name: _tally(
             load_requests(
                 parse_source(one, columns, harmful=label, split=split, subset=subset),
-                where=conditions(where),
+                policy,
+                conditions(where),
             )
         )
         for name, one in splits.items()

@@ -17,6 +17,7 @@ from cada.attacks.pair import SUCCESS, PairOptions, chat_score, pair
 from cada.attacks.rewriting import TRIES, rewrite
 from cada.attacks.texts import read_texts
 from cada.attacks.types import Attempt
+from cada.casebook.loader import load_casebook
 from cada.config.judge import ChatOptions
 from cada.config.sources import RequestSource
 from cada.errors import CadaError
@@ -50,6 +51,7 @@ class AttackJob:
     seed: int = 0
     limit: int | None = None
     where: dict[str, bool | int | str] = field(default_factory=dict)
+    casebook: str = "default"
     style: FormatStyle = FormatStyle.HEADINGS
     attacker: ChatOptions | None = None
     target: ChatOptions | str | None = None
@@ -96,7 +98,8 @@ def build(job: AttackJob, watcher: "Watcher") -> Built:
     """
     _check(job)
     limit = {"limit": job.limit} if job.limit else {}
-    sets = load_sets([s.model_copy(update=limit) for s in job.sources], where=job.where)
+    sources = [s.model_copy(update=limit) for s in job.sources]
+    sets = load_sets(sources, load_casebook(job.casebook), job.where)
     requests = {(r.id, r.text): r for rs in sets.values() for r in rs}
     with _chats(job) as chats:
         header = _header(job, list(sets))
