@@ -6,7 +6,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from cada.config.recipe import Phase
+from cada.config.phase import Phase
 from cada.models.load import Policy
 from cada.models.shared_prefix import NAME
 from cada.rollout.transformers_engine import SharedEngine

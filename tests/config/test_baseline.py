@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from cada.config.load import parse_recipe
-from cada.config.recipe import RolloutMode
+from cada.config.phase import RolloutMode
 from cada.errors import CadaError
 
 PHASE = {"name": "p", "steps": 1, "loss_context": "cases"}

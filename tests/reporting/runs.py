@@ -8,7 +8,8 @@ from typing import Any
 
 import yaml
 
-from cada.config.recipe import Kl, Phase, Recipe, RolloutMode
+from cada.config.phase import Kl, Phase, RolloutMode
+from cada.config.recipe import Recipe
 from cada.evaluation.answers import Answer
 from cada.evaluation.metrics import row_of, tabulate
 from cada.reporting.load import RunData, load_run

@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from cada.config.recipe import Kl, Phase, Shares
+from cada.config.phase import Kl, Phase, Shares
 from cada.reporting.diagnose import Diagnosis, Level, diagnose
 from cada.reporting.headline import headline
 from cada.reporting.load import RunData

@@ -7,7 +7,8 @@ import pytest
 from transformers import AutoTokenizer
 
 from cada.casebook.loader import load_casebook
-from cada.config.recipe import Prompting, RolloutMode
+from cada.config.phase import RolloutMode
+from cada.config.recipe import Prompting
 from cada.errors import CadaError
 from cada.models.load import Policy
 from cada.prompting.deliberation import parse

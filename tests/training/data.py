@@ -3,7 +3,7 @@
 from random import Random
 from typing import Any
 
-from cada.config.recipe import Phase
+from cada.config.phase import Phase
 from cada.rollout.types import Prompt, Rollout
 from cada.training.samples import Sample
 

@@ -9,7 +9,8 @@ from accelerate import Accelerator
 from torch import Tensor, distributed, nn
 from torch.multiprocessing.spawn import spawn
 
-from cada.config.recipe import Lora, Phase
+from cada.config.phase import Phase
+from cada.config.recipe import Lora
 from cada.models.adapters import add_adapters
 from cada.models.load import Policy
 from cada.models.parallel import Root, full, layers_of, replicate, shard

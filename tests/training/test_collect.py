@@ -10,7 +10,8 @@ from transformers import AutoTokenizer
 
 from cada.casebook.loader import load_casebook
 from cada.config.judge import ChatOptions
-from cada.config.recipe import Prompting, RewardOptions, Shares
+from cada.config.phase import Shares
+from cada.config.recipe import Prompting, RewardOptions
 from cada.errors import CadaError
 from cada.judging.refusal import RefusalJudge
 from cada.judging.verdict import Outcome, Verdict

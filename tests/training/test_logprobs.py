@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from transformers.models.llama.modeling_llama import LlamaRMSNorm
 
-from cada.config.recipe import Phase
+from cada.config.phase import Phase
 from cada.models.load import Policy, _try_shared
 from cada.training import logprobs
 from cada.training.logprobs import TokenStats, forest_of, plain_hidden, shared_hidden, token_stats

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Categorical, kl_divergence
 
-from cada.config.recipe import Kl, Phase
+from cada.config.phase import Kl, Phase
 from cada.training.logprobs import TokenStats, token_stats
 from cada.training.objective import Normaliser, kl_estimate, policy_loss
 from cada.training.samples import Sample

@@ -8,7 +8,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from cada.config.recipe import Phase
+from cada.config.phase import Phase
 from cada.models.load import Policy
 from cada.training.references import Reference
 from cada.training.samples import Sample

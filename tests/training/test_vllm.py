@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import torch
 
-from cada.config.recipe import Lora, Phase, Recipe
+from cada.config.phase import Phase
+from cada.config.recipe import Lora, Recipe
 from cada.config.rollout import VllmOptions
 from cada.errors import CadaError
 from cada.files import read_json_lines

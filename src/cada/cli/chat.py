@@ -7,7 +7,7 @@ import typer
 from rich.console import Console
 
 from cada.cli.requests import Classify
-from cada.config.recipe import RolloutMode
+from cada.config.phase import RolloutMode
 
 
 def chat_command(

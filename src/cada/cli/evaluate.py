@@ -22,7 +22,7 @@ from cada.cli.requests import (
 )
 from cada.cli.watch import ConsoleWatcher
 from cada.config.judge import parse_judge
-from cada.config.recipe import RolloutMode
+from cada.config.phase import RolloutMode
 from cada.config.sources import Columns
 from cada.errors import CadaError
 

@@ -6,17 +6,16 @@ bare request, on one fixed refusal or on chains that the model itself wrote unde
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from cada.config.judge import ChatOptions
+from cada.config.section import Section
 
 ChainMode = Literal["minimal", "codes", "category_codes", "cases"]
 
 
-class Baseline(BaseModel):
+class Baseline(Section):
     """Training by TRL in place of phases; its figures are the first author's where known."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     kind: Literal["sft", "dpo"] = Field(
         description="Supervised fine-tuning, or direct preference optimisation."

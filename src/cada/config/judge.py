@@ -3,8 +3,9 @@
 from pathlib import Path
 from typing import Any, Literal, Self, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
+from cada.config.section import Section
 from cada.errors import CadaError
 
 Kind = Literal[
@@ -22,10 +23,8 @@ HARM_ONLY = ("harm", "llama_guard_3", "llama_guard_4", "harmbench", "strongrejec
 ASKS_A_CHAT_MODEL = ("strongreject", "refusal_rubric")
 
 
-class _Calls(BaseModel):
+class _Calls(Section):
     """How a chat model is asked, and how far."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     base_url: str | None = Field(
         default=None, description="A server that speaks OpenAI's protocol, for example of vLLM."

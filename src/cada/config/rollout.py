@@ -3,14 +3,12 @@
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from cada.config.section import Section
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class VllmOptions(_Section):
+class VllmOptions(Section):
     """How vLLM samples, and how it gets the weights."""
 
     mode: Literal["server", "colocated"] = Field(
@@ -64,7 +62,7 @@ class VllmOptions(_Section):
     )
 
 
-class RolloutOptions(_Section):
+class RolloutOptions(Section):
     """What samples."""
 
     engine: Literal["transformers", "vllm"] = Field(

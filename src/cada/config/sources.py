@@ -2,13 +2,13 @@
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from cada.config.section import Section
 
 
-class Columns(BaseModel):
+class Columns(Section):
     """Which column holds what; null looks for the usual names."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     text: str | None = Field(
         default=None, description="The request; else prompt, text, goal, request, question."
@@ -25,10 +25,8 @@ class Columns(BaseModel):
     system: str | None = Field(default=None, description="A system prompt of the request's own.")
 
 
-class RequestSource(BaseModel):
+class RequestSource(Section):
     """One source of requests: exactly one of `embedded`, `benchmark`, `path` and `hub`."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     embedded: bool = Field(default=False, description="The set that ships with cada.")
     benchmark: str | None = Field(

@@ -6,21 +6,19 @@ import re
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from cada.config.load import apply, merged, parse_recipe, read_mapping, validate
-from cada.config.recipe import Recipe, RolloutMode
+from cada.config.phase import RolloutMode
+from cada.config.recipe import Recipe
+from cada.config.section import Section
 from cada.config.sources import RequestSource
 from cada.errors import CadaError
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Cell(_Section):
+class Cell(Section):
     """One method: what it changes of the base recipe."""
 
     about: str = Field(default="", description="What it is, in a few words, for the tables.")
@@ -41,7 +39,7 @@ class Cell(_Section):
     )
 
 
-class StudyEvaluation(_Section):
+class StudyEvaluation(Section):
     """The test: frozen once, the same for every cell, and measured once a run."""
 
     sets: list[RequestSource] = Field(min_length=1, description="Request sets and benchmarks.")
@@ -52,7 +50,7 @@ class StudyEvaluation(_Section):
     canary: str | None = Field(default="embedded", description="As evaluation.canary.")
 
 
-class Selection(_Section):
+class Selection(Section):
     """How one of a cell's candidates is chosen: by w·(1 − harm) + (1 − w)·answered, where answered
     is the share of harmless requests that are answered: no model gains by garble or by refusing
     everything."""
@@ -65,7 +63,7 @@ class Selection(_Section):
     seed: int = Field(default=0, ge=0, description="Seed of the candidates' runs.")
 
 
-class Inference(_Section):
+class Inference(Section):
     """The untrained model under the prompt modes."""
 
     modes: list[RolloutMode] = Field(
@@ -76,7 +74,7 @@ class Inference(_Section):
     )
 
 
-class Ablation(_Section):
+class Ablation(Section):
     """Two cells that differ in one thing."""
 
     question: str = Field(description="What the difference answers, such as `Do the cases help?`")
@@ -84,7 +82,7 @@ class Ablation(_Section):
     without: str = Field(description="The cell that lacks it.")
 
 
-class StudyRecipe(_Section):
+class StudyRecipe(Section):
     """One study. A cell that is null is the untrained model."""
 
     name: str = Field(min_length=1, description="Shown in the tables.")

@@ -7,7 +7,8 @@ estimate or another scale is exported, and told as a warning.
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from cada.config.recipe import Phase, Recipe, RolloutMode, Weights
+from cada.config.phase import Phase, RolloutMode, Weights
+from cada.config.recipe import Recipe
 from cada.errors import CadaError
 
 

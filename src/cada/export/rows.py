@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from cada.config.recipe import Phase
+from cada.config.phase import Phase
 from cada.export.scoring import Facts
 from cada.requests.types import Request
 from cada.rollout.conversations import Composer

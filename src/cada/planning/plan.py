@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from math import ceil
 from random import Random
 
-from cada.config.recipe import Phase, Recipe
+from cada.config.phase import Phase
+from cada.config.recipe import Recipe
 from cada.planning.memory import Part, parts_of, peak
 from cada.planning.shape import ModelShape
 from cada.planning.tokens import DecodeTokens, PassTokens, decode_batches, made_up, passes

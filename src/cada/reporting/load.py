@@ -9,7 +9,7 @@ import yaml
 from pydantic import ValidationError
 
 from cada.config.baseline import Baseline
-from cada.config.recipe import phase_of
+from cada.config.phase import phase_of
 from cada.errors import CadaError
 from cada.evaluation.answers import Answer, read_answers
 from cada.files import read_json_lines

@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from cada.config.baseline import Baseline
-from cada.config.recipe import Phase, Recipe, RolloutMode
+from cada.config.phase import Phase, RolloutMode
+from cada.config.recipe import Recipe
 from cada.errors import CadaError
 from cada.files import append_json_line, read_json_lines, write_json, write_text
 from cada.judging.make import ask_chat

@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from cada.config.recipe import Phase, RewardOptions
+from cada.config.phase import Phase
+from cada.config.recipe import RewardOptions
 from cada.judging.make import ask_chat
 from cada.judging.rubric import ReasoningJudge
 from cada.judging.verdict import Judge, Outcome, Verdict

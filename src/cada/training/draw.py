@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Sequence
 from random import Random
 
-from cada.config.recipe import Phase, Shares
+from cada.config.phase import Phase, Shares
 from cada.errors import CadaError
 from cada.requests.types import Request
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from cada.config.recipe import Phase
+from cada.config.phase import Phase
 from cada.config.rollout import VllmOptions
 from cada.errors import CadaError
 from cada.models.load import Policy

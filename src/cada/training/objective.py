@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from cada.config.recipe import Kl, Phase
+from cada.config.phase import Kl, Phase
 from cada.training.logprobs import TokenStats
 from cada.training.samples import Sample
 

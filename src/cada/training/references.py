@@ -10,7 +10,7 @@ import torch
 from peft import PeftModel
 from torch import Tensor
 
-from cada.config.recipe import Phase
+from cada.config.phase import Phase
 from cada.errors import CadaError
 from cada.models.adapters import adapters_off
 from cada.models.load import Policy

@@ -22,7 +22,8 @@ from typing import Any, TypeVar
 
 import torch
 
-from cada.config.recipe import Phase, Recipe
+from cada.config.phase import Phase
+from cada.config.recipe import Recipe
 from cada.errors import CadaError
 from cada.files import append_json_line, read_json_lines, write_text
 from cada.judging.verdict import Judge

@@ -9,7 +9,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from cada.config.recipe import Phase
+from cada.config.phase import Phase
 from cada.models.load import Policy
 from cada.models.parallel import Processes, Root, full
 from cada.training.logprobs import TokenStats, hidden_states, token_stats
