@@ -3,6 +3,7 @@
 import logging
 import os
 import sys
+import warnings
 from typing import Annotated
 
 import typer
@@ -64,6 +65,8 @@ def root(
 ) -> None:
     """Options of every command."""
     logging.basicConfig(level=logging.INFO if debug else logging.ERROR, format="%(message)s")
+    if not debug and not sys.warnoptions:  # of libraries about one another
+        warnings.simplefilter("ignore", FutureWarning)
 
 
 def run() -> None:
