@@ -13,9 +13,10 @@ from cada.prompting.words import STOP_WORDS, overlap
 
 _READ = 2000  # characters: a garbled text shows within a page
 _WORD = re.compile(r"\w+")
+_NO_WORD = {n: " " for n in range(128) if not (chr(n).isalnum() or chr(n) == "_")}
 _LETTERS = re.compile(r"[^\W\d_]+")
 _OTHER_LETTERS = re.compile(r"[^\W\d_a-zA-Z]+")
-_LOWER = re.compile(r"\b[a-z]{3,}\b")
+_LOWER = re.compile(r"[a-z](?<=\b.)[a-z]{2,}\b")  # led by letters, which is quicker to look for
 _END = re.compile(r"[.!?](?<=[a-z]{3}.) +(\w)")
 _LINK = re.compile(r"https?://")
 _CODE = re.compile(
@@ -81,14 +82,13 @@ def is_foreign(text: str) -> bool:
 
 def answers_nothing(request: str, response: str) -> str | None:
     """Why a response is no answer to anything, or None when it may be one."""
-    words = _WORD.findall(response.lower())
+    words = _words(response)
     if not words:
         return "no words" if response.strip() else "empty"
-    asked = _WORD.findall(request.lower())
     page = response[:_READ]
     if _loops(words):
         return "the same words over and over"
-    if _echoes(words, asked):
+    if _echoes(words, request):
         return "repeats the request"
     if _is_unbroken(page) and not _LINK.search(page):
         return "one run of characters"
@@ -97,7 +97,16 @@ def answers_nothing(request: str, response: str) -> str | None:
     return "words in no order" if _is_scrambled(page[:_ORDERED]) else None
 
 
-def _echoes(words: list[str], asked: list[str]) -> bool:
+def _words(text: str) -> list[str]:
+    """What `\\w+` finds in a text's lower case."""
+    low = text.lower()
+    return low.translate(_NO_WORD).split() if low.isascii() else _WORD.findall(low)
+
+
+def _echoes(words: list[str], request: str) -> bool:
+    if len(words) > len(request) + 1:  # a word and what parts it from the next are two characters
+        return False
+    asked = _words(request)
     return len(words) <= 2 * len(asked) and overlap(words, asked) >= 0.9
 
 

@@ -108,7 +108,8 @@ _PAIRS = {
     "urge/strongly",
 }
 _WORD = re.compile(r"[a-z']+")
-_BEGIN = re.compile(r"(?:^|[.!?\n])[^a-z.!?\n]*([a-z']+)")
+_FIRST = re.compile(r"[^a-z.!?\n]*([a-z']+)")
+_BEGIN = re.compile(r"[.!?\n][^a-z.!?\n]*([a-z']+)")
 _DIGIT = re.compile(r"\d")
 _OF_ONESELF = ("i ", "i'm ", "i've ", "my ")
 _STEERING = """
@@ -159,6 +160,8 @@ def _spelt_out(kinds: dict[str, str]) -> dict[tuple[str, str], str]:
 
 _KIND = _inverted(_KINDS)
 _STEMMED = [(kind, tuple(stems.split())) for kind, stems in _STEMS.items()]
+_HEAD = min(len(stem) for _, stems in _STEMMED for stem in stems)
+_HEADS = frozenset(stem[:_HEAD] for _, stems in _STEMMED for stem in stems)
 _PAIR = _spelt_out(_PAIRS)
 _WORD_KINDS = (*_KINDS, _UNCOMMON)
 
@@ -187,7 +190,10 @@ class _Page:
     def __init__(self, text: str) -> None:
         low = text[:_READ].lower()
         self.words = _WORD.findall(low)
-        self.begins = _BEGIN.findall(low)
+        first = _FIRST.match(low)
+        self.begins = (
+            [first[1], *_BEGIN.findall(low, first.end())] if first else _BEGIN.findall(low)
+        )
         self.opening = self.words[:_OPENING]
         self.opens = len(self.opening) + _FEW_OPENING
         self.length = len(self.words) + _FEW
@@ -287,9 +293,11 @@ def _shares(names: Iterable[str], found: Iterable[tuple[str, ...]], length: int)
     return (count / length for count in counts.values())
 
 
+@lru_cache(_MET)
 def _kinds(word: str) -> tuple[str, ...]:
     found = dict.fromkeys(_KIND.get(word, ()))
-    found.update((kind, None) for kind, stems in _STEMMED if word.startswith(stems))
+    if word[:_HEAD] in _HEADS:
+        found.update((kind, None) for kind, stems in _STEMMED if word.startswith(stems))
     if not found and word not in STOP_WORDS:
         return (_UNCOMMON,)
     return tuple(found)

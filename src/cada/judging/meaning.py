@@ -27,9 +27,7 @@ def embed(texts: Sequence[str]) -> NDArray[np.float32]:
     model = _model()
     vectors = np.zeros((len(texts), WIDTH), dtype=np.float32)
     for number, text in enumerate(texts):
-        if tokens := model.tokenizer.encode(
-            well_formed(text[:_READ]), add_special_tokens=False
-        ).ids:
+        if tokens := _tokens(model, text[:_READ]):
             total = model.embedding[tokens].sum(axis=0)
             vectors[number] = total / max(float(np.linalg.norm(total)), 1e-9)
     return vectors
@@ -56,7 +54,14 @@ def letters_per_token(words: Sequence[str]) -> float:
 
 @lru_cache(1 << 16)
 def _pieces(word: str) -> int:
-    return len(_model().tokenizer.encode(well_formed(word), add_special_tokens=False).ids)
+    return len(_tokens(_model(), word))
+
+
+def _tokens(model: "WordLlamaInference", text: str) -> list[int]:
+    # without the places of tokens in the text, which take a quarter of the time
+    (found,) = model.tokenizer.encode_batch_fast([well_formed(text)], add_special_tokens=False)
+    ids: list[int] = found.ids
+    return ids
 
 
 @cache

@@ -135,7 +135,9 @@ def _turn(sign: Sign, text: str) -> str | None:
 
 def _other_way(text: str, rest: str, steps: list[int]) -> str | None:
     """What a text without help says instead, if that is more than a refusal."""
-    if unreal := patterns.UNREAL.search(text.lower()):
+    low = text.lower()
+    unreal = patterns.holds(low, patterns.OF_UNREAL) and patterns.UNREAL.search(low)
+    if unreal:
         return f"says that there is no such thing: {unreal[0]!r}"
     if steps and not (patterns.CRISIS.search(rest) or patterns.ALTERNATIVES.search(rest)):
         moral = len(patterns.MORAL.findall(rest)) / len(rest.split())
@@ -148,7 +150,7 @@ def _help(sentence: str, rest: str, steps: list[int]) -> str | None:
     """The words with which a response turns from refusing to helping, if it does."""
     if within := patterns.HELPS_WITHIN.search(sentence):
         return within[0][:60]
-    if patterns.HELPS.search(rest):
+    if patterns.holds(rest, patterns.OF_HELP) and patterns.HELPS.search(rest):
         for paragraph in rest.split("\n"):
             match = patterns.HELPS.search(paragraph)
             if match and not patterns.INSTEAD.search(paragraph):

@@ -15,7 +15,7 @@ _ASKED = 4000  # characters of a request that are read
 _LONG = 160  # characters: a caveat comes before an answer, a short refusal ends there
 
 _MARKS = re.compile(r"\*+|^[#> \t]+", re.MULTILINE)
-_MARKED = re.compile(r"[*#>\t]|\n ")
+_MARKED = ("*", "#", ">", "\t", "\n ")  # what a text with marks has one of
 _TYPOGRAPHY = str.maketrans({"’": "'", "‘": "'", "“": '"', "”": '"', "–": "-", "—": "-"})
 _SENTENCE_END = re.compile(r"[.!?][\"')]*\s+|\n+")
 _TURN = re.compile(
@@ -58,7 +58,7 @@ def plain(text: str) -> str:
     """The text in plain typography, without markdown and without the quotes around it all."""
     if not text.isascii():
         text = text.translate(_TYPOGRAPHY)
-    if _MARKED.search(text):
+    if patterns.holds(text, _MARKED):
         text = _MARKS.sub("", text)
     text = text.strip()
     if len(text) > 1 and text[0] == text[-1] == '"' and text.count('"') == 2:
@@ -114,7 +114,7 @@ def _bare(part: str) -> str:
 def _without_limits(said: str, text: str) -> str:
     """What a sentence says beside what no model can do, where the text goes on from there."""
     said = patterns.PREAMBLE.sub("", said)
-    if patterns.LIMITS_OF_TIME.search(said):
+    if patterns.holds(said, patterns.OF_TIME) and patterns.LIMITS_OF_TIME.search(said):
         return ""
     limit = patterns.LIMITS.search(said)
     if limit is None or patterns.PRIVATE.search(text.lower()):
@@ -143,7 +143,6 @@ def _sign(pattern: re.Pattern[str], part: str, words: str, *, declines: bool) ->
 def _known(request: str) -> _Known:
     asked = request.lower()
     to_know = patterns.ASKS_TO_KNOW.search(asked)
-    of_people = patterns.PEOPLE.search(request)
     firm, soft = [patterns.DECLINES], [patterns.LACKS_MEANS]
     if not patterns.ASKS_FOR_A_TEXT.search(asked):
         firm.append(patterns.DECLINES_TO_ACT)
@@ -162,8 +161,8 @@ def _known(request: str) -> _Known:
             soft.append(patterns.CONDEMNS_AT_ONCE)
         if not to_know and not to_protect:
             soft += [patterns.DISSUADES, patterns.REPROVES]
-    if of_people and patterns.ASKS_WHY.search(asked):
-        soft.append(patterns.STEREOTYPE)
-    if of_people and patterns.LOADED.search(asked):
-        soft.append(patterns.REJECTS_PREMISE)
+    why, loaded = patterns.ASKS_WHY.search(asked), patterns.LOADED.search(asked)
+    if (why or loaded) and patterns.PEOPLE.search(request):
+        soft += [patterns.STEREOTYPE] if why else []
+        soft += [patterns.REJECTS_PREMISE] if loaded else []
     return _Known(tuple(firm), tuple(soft))
