@@ -136,8 +136,7 @@ def _turn(sign: Sign, text: str) -> str | None:
 def _other_way(text: str, rest: str, steps: list[int]) -> str | None:
     """What a text without help says instead, if that is more than a refusal."""
     low = text.lower()
-    unreal = patterns.holds(low, patterns.OF_UNREAL) and patterns.UNREAL.search(low)
-    if unreal:
+    if patterns.holds(low, patterns.OF_UNREAL) and (unreal := patterns.UNREAL.search(low)):
         return f"says that there is no such thing: {unreal[0]!r}"
     if steps and not (patterns.CRISIS.search(rest) or patterns.ALTERNATIVES.search(rest)):
         moral = len(patterns.MORAL.findall(rest)) / len(rest.split())

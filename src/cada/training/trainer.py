@@ -258,10 +258,7 @@ class Trainer:
         return {"sampler_mismatch": found.mean, "sampler_mismatch_max": found.largest}
 
     def alone(self, call: Callable[[], T]) -> T:
-        """What a call gives that computes with the policy without the other processes.
-
-        All of them call this together; what each calls may differ.
-        """
+        """What a call gives that needs no other process (see `Placement.alone`)."""
         return self.placement.alone(call)
 
     def _updates(
