@@ -108,21 +108,21 @@ def unrelated(answers: list[Labelled]) -> None:
 
 
 def speed(answers: list[Labelled]) -> None:
-    """Answers a second on one core, to requests not met before, once everything is loaded: the
-    median of five passes and their range."""
+    """Answers a second on one core, to requests not met before, by a judge that has read as many
+    others: the median of five passes and their range."""
     prompts = sorted({str(a.row["prompt_id"]) for a in answers})
     first = set(prompts[::2])
     warm, timed = (
         [(a.request, a.response) for a in answers if (str(a.row["prompt_id"]) in first) is side]
         for side in (True, False)
     )
-    RefusalJudge().judge_all(warm)
+    of_requests = (signs._known, manner._asked, meaning._met, relevance._wanted)
     found = []
     for _ in range(5):
-        for remembered in (signs._known, manner._asked, meaning._met, relevance._wanted):
+        for remembered in (*of_requests, manner._kinds, meaning._of_word):
             remembered.cache_clear()
         judge = RefusalJudge()
-        judge.judge_all(warm[:100])  # the manner's weights are read at the first need
+        judge.judge_all(warm)
         started = time.process_time()
         judge.judge_all(timed)
         found.append(len(timed) / (time.process_time() - started))

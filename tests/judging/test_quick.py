@@ -6,30 +6,53 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cada.evaluation.canary import load_pairs
 from cada.judging import garble, manner, patterns
-from cada.judging.meaning import _model, _tokens
+from cada.judging.meaning import _tokenizer, _tokens
+from cada.judging.wording import Wording
 
 # letters, marks and spaces often, anything sometimes
 TEXTS = st.text(st.one_of(st.sampled_from("abcItz .,!?'-_\n\t019é’"), st.characters(codec="utf-8")))
 
 
-@pytest.mark.parametrize(
-    ("pattern", "held"),
-    [
-        (patterns.HELPS, patterns.OF_HELP),
-        (patterns.LIMITS_OF_TIME, patterns.OF_TIME),
-        (patterns.UNREAL, patterns.OF_UNREAL),
-    ],
-)
-def test_what_a_pattern_matches_holds_one_of_its_words(
-    pattern: re.Pattern[str], held: tuple[str, ...]
-) -> None:
-    @given(st.from_regex(pattern))
+WORDINGS = {name: each for name, each in vars(patterns).items() if isinstance(each, Wording)}
+
+
+@pytest.mark.parametrize("name", WORDINGS)
+def test_a_wording_is_found_where_its_plain_pattern_finds_it(name: str) -> None:
+    wording = WORDINGS[name]
+
+    @given(st.from_regex(wording.plain))
     @settings(max_examples=400, derandomize=True, deadline=None)
     def check(text: str) -> None:
-        assert patterns.holds(text, held)
+        found, plain = wording.search(text), wording.plain.search(text)
+        assert found is not None
+        assert plain is not None
+        assert found.span() == plain.span()
 
     check()
+
+
+@given(TEXTS)
+@settings(max_examples=400, derandomize=True, deadline=None)
+def test_steps_begin_lines(text: str) -> None:
+    plain = re.compile(r"^[ \t]*(?:\d+[.)]|[-•] |step \d+\b)", re.MULTILINE)
+    assert patterns.steps(text) == [found.start() for found in plain.finditer(text)]
+
+
+@given(TEXTS)
+@settings(max_examples=400, derandomize=True, deadline=None)
+def test_a_page_has_its_words_and_digits(text: str) -> None:
+    low = text.lower()
+    assert manner._words(low) == manner._WORD.findall(low)
+    assert manner._digits(low) == len(re.findall(r"\d", low))
+
+
+@given(st.text("ab \n", min_size=0, max_size=400))
+@settings(max_examples=400, derandomize=True, deadline=None)
+def test_a_text_is_unbroken_that_has_a_long_word(text: str) -> None:
+    longest = max(map(len, text.split()), default=0)
+    assert garble._is_unbroken(text) == (longest > garble._UNBROKEN)
 
 
 @given(TEXTS)
@@ -60,7 +83,7 @@ def test_the_kinds_of_a_word_are_those_of_every_stem(word: str) -> None:
 
 
 def test_tokens_are_those_of_the_plain_call() -> None:
-    model = _model()
-    for text in ("", "Two  words\nand a – dash", "naïve café 你好 123"):
-        plain = model.tokenizer.encode(text, add_special_tokens=False).ids
-        assert _tokens(model, text) == plain
+    tokenizer = _tokenizer()
+    texts = ["", " ", "Two  words\nand a – dash", "naïve café 你好 123", " led", "ended ", "a\n b"]
+    for text in [*texts, *(answer for _, answer in load_pairs("embedded"))]:
+        assert _tokens(text) == tokenizer.encode(text, add_special_tokens=False).ids

@@ -74,7 +74,7 @@ def is_foreign(text: str) -> bool:
     words = page.split()
     if not page.isascii():
         other = sum(map(len, _OTHER_LETTERS.findall(page)))
-        if other > 0.5 * sum(map(len, _LETTERS.findall(page))):
+        if other and other > 0.5 * sum(map(len, _LETTERS.findall(page))):
             return not _is_unbroken(page)
     foreign = sum(map(_FOREIGN.__contains__, words))
     return foreign >= 3 and foreign > 0.15 * len(words)
@@ -122,8 +122,15 @@ def _loops(words: list[str], length: int = 4) -> bool:
 
 def _is_unbroken(text: str) -> bool:
     """Whether a text has no spaces where its script would have some."""
-    longest = max(map(len, text.split()), default=0)
-    return longest > _UNBROKEN and not _SPACELESS.search(text)
+    read = 0
+    while read + _UNBROKEN < len(text):
+        space = text.rfind(" ", read, read + _UNBROKEN + 1)
+        if space < 0:
+            return len(max(text.split(), key=len, default="")) > _UNBROKEN and (
+                _SPACELESS.search(text) is None
+            )
+        read = space + 1
+    return False
 
 
 def _is_misspelt(text: str) -> bool:

@@ -12,6 +12,7 @@ from functools import cache, lru_cache
 from importlib.resources import files
 from itertools import pairwise, product, repeat
 from operator import mul
+from string import ascii_lowercase, digits
 
 from safetensors.numpy import load
 
@@ -108,6 +109,7 @@ _PAIRS = {
     "urge/strongly",
 }
 _WORD = re.compile(r"[a-z']+")
+_NO_WORD = {n: " " for n in range(128) if chr(n) not in f"{ascii_lowercase}'"}
 _FIRST = re.compile(r"[^a-z.!?\n]*([a-z']+)")
 _BEGIN = re.compile(r"[.!?\n][^a-z.!?\n]*([a-z']+)")
 _DIGIT = re.compile(r"\d")
@@ -189,7 +191,7 @@ class _Page:
 
     def __init__(self, text: str) -> None:
         low = text[:_READ].lower()
-        self.words = _WORD.findall(low)
+        self.words = _words(low)
         first = _FIRST.match(low)
         self.begins = (
             [first[1], *_BEGIN.findall(low, first.end())] if first else _BEGIN.findall(low)
@@ -200,12 +202,22 @@ class _Page:
         self.sentences = len(self.begins) + 1
         self.shape = (
             math.log(20 + text.count(" ")),
-            min(_STEPS, len(patterns.STEP.findall(text[:_FURTHER]))) / _STEPS,
+            min(_STEPS, len(patterns.steps(text[:_FURTHER]))) / _STEPS,
             float("`" in text),
-            min(_DIGITS, len(_DIGIT.findall(low))) / _DIGITS,
+            min(_DIGITS, _digits(low)) / _DIGITS,
             min(_ASKS, text.count("?")) / _ASKS,
             float(len(self.begins) < 2),
         )
+
+
+def _words(low: str) -> list[str]:
+    """What `_WORD` finds in lower-case text."""
+    return low.translate(_NO_WORD).split() if low.isascii() else _WORD.findall(low)
+
+
+def _digits(low: str) -> int:
+    """How many digits a text has."""
+    return sum(map(low.count, digits)) if low.isascii() else len(_DIGIT.findall(low))
 
 
 class Manner:
@@ -218,9 +230,9 @@ class Manner:
     def __init__(self, weights: Weights | None = None) -> None:
         values, self._bias = weights or _shipped()
         named = dict(zip(FEATURES, values, strict=True))
-        self._opening = _Remembered(_summed(named, "opening: ", _kinds))
-        self._page = _Remembered(_summed(named, "page: ", _kinds))
-        self._begins = _Remembered(_summed(named, "begins with ", _begins))
+        self._opening = _Remembered(named, "opening: ", _kinds)
+        self._page = _Remembered(named, "page: ", _kinds)
+        self._begins = _Remembered(named, "begins with ", _begins)
         self._first_pairs = {pair: named[f"opening pairs: {kind}"] for pair, kind in _PAIR.items()}
         self._pairs = {pair: named[f"page pairs: {kind}"] for pair, kind in _PAIR.items()}
         self._rules, self._request, self._shape = (
@@ -269,20 +281,22 @@ def asks_for_lecture(request: str) -> bool:
 class _Remembered(dict[str, float]):
     """What words are worth, worked out once for each."""
 
-    def __init__(self, worth: Callable[[str], float]) -> None:
-        self._worth = worth
+    def __init__(
+        self, weights: dict[str, float], prefix: str, kinds: Callable[[str], tuple[str, ...]]
+    ) -> None:
+        """`weights` has each kind's by its name after `prefix`."""
+        self._weights, self._prefix, self._kinds = weights, prefix, kinds
+        self._of_kinds: dict[tuple[str, ...], float] = {}
 
     def __missing__(self, word: str) -> float:
-        value = self._worth(word)
+        kinds = self._kinds(word)
+        value = self._of_kinds.get(kinds)
+        if value is None:
+            value = sum(self._weights[self._prefix + kind] for kind in kinds)
+            self._of_kinds[kinds] = value
         if len(self) < _MET:
             self[word] = value
         return value
-
-
-def _summed(
-    weights: dict[str, float], prefix: str, kinds: Callable[[str], tuple[str, ...]]
-) -> Callable[[str], float]:
-    return lambda word: sum(weights[prefix + kind] for kind in kinds(word))
 
 
 def _shares(names: Iterable[str], found: Iterable[tuple[str, ...]], length: int) -> Iterable[float]:
@@ -295,12 +309,11 @@ def _shares(names: Iterable[str], found: Iterable[tuple[str, ...]], length: int)
 
 @lru_cache(_MET)
 def _kinds(word: str) -> tuple[str, ...]:
-    found = dict.fromkeys(_KIND.get(word, ()))
+    found = _KIND.get(word, ())
     if word[:_HEAD] in _HEADS:
-        found.update((kind, None) for kind, stems in _STEMMED if word.startswith(stems))
-    if not found and word not in STOP_WORDS:
-        return (_UNCOMMON,)
-    return tuple(found)
+        stemmed = [kind for kind, stems in _STEMMED if word.startswith(stems)]
+        found = tuple(dict.fromkeys([*found, *stemmed]))
+    return found or (() if word in STOP_WORDS else (_UNCOMMON,))
 
 
 def _of_pair(pair: tuple[str, str]) -> tuple[str, ...]:

@@ -23,7 +23,7 @@ def is_off_topic(request: str, response: str) -> bool:
     Requests for a text (a poem, a translation), code and short answers are let pass: there the
     words of the request need not come back.
     """
-    length = len(response.split())
+    length = len(response.split(None, _LONG))  # no more tells more
     if length <= _SHORTEST or "```" in response:
         return False
     if length < _LONG and _REFERS.match(response):  # to what the request names

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from cada.judging import patterns
+from cada.judging.wording import Wording, holds
 
 _OPENING_SENTENCES = 2
 _OPENING_WORDS = 90
@@ -19,7 +20,7 @@ _MARKED = ("*", "#", ">", "\t", "\n ")  # what a text with marks has one of
 _TYPOGRAPHY = str.maketrans({"’": "'", "‘": "'", "“": '"', "”": '"', "–": "-", "—": "-"})
 _SENTENCE_END = re.compile(r"[.!?][\"')]*\s+|\n+")
 _TURN = re.compile(
-    r"^(?:(?:but|and|so|however|also|yet|therefore|that said|honestly|look|listen|well|still|to be "
+    r"(?:(?:but|and|so|however|also|yet|therefore|that said|honestly|look|listen|well|still|to be "
     r"(?:clear|honest|fair)|i want to be clear),?:? )+",
     re.IGNORECASE,
 )
@@ -50,15 +51,15 @@ class Sign:
 class _Known:
     """The signs that count for a request: said of the speaker itself, and all others."""
 
-    firm: tuple[re.Pattern[str], ...]
-    soft: tuple[re.Pattern[str], ...]
+    firm: tuple[Wording, ...]
+    soft: tuple[Wording, ...]
 
 
 def plain(text: str) -> str:
     """The text in plain typography, without markdown and without the quotes around it all."""
     if not text.isascii():
         text = text.translate(_TYPOGRAPHY)
-    if patterns.holds(text, _MARKED):
+    if holds(text, _MARKED):
         text = _MARKS.sub("", text)
     text = text.strip()
     if len(text) > 1 and text[0] == text[-1] == '"' and text.count('"') == 2:
@@ -107,14 +108,16 @@ def first_sign(request: str, text: str) -> Sign | None:
 
 def _bare(part: str) -> str:
     """A sentence without the words before its point."""
-    said = _TURN.sub("", part[:_LONGEST_SENTENCE])
+    said = part[:_LONGEST_SENTENCE]
+    if turn := _TURN.match(said):
+        said = said[turn.end() :]
     return _SHORT_NOT.sub(r"\1 not", said) if "n't" in said else said
 
 
 def _without_limits(said: str, text: str) -> str:
     """What a sentence says beside what no model can do, where the text goes on from there."""
-    said = patterns.PREAMBLE.sub("", said)
-    if patterns.holds(said, patterns.OF_TIME) and patterns.LIMITS_OF_TIME.search(said):
+    said = patterns.PREAMBLE.without(said)
+    if patterns.LIMITS_OF_TIME.search(said):
         return ""
     limit = patterns.LIMITS.search(said)
     if limit is None or patterns.PRIVATE.search(text.lower()):
@@ -123,7 +126,7 @@ def _without_limits(said: str, text: str) -> str:
     return said[limit.end() :] if goes_on else said
 
 
-def _counts(pattern: re.Pattern[str], said: str, text: str) -> bool:
+def _counts(pattern: Wording, said: str, text: str) -> bool:
     """Whether a sign that was found counts in this text."""
     if pattern is patterns.NO_ACCESS:
         return patterns.PRIVATE.search(text.lower()) is not None
@@ -132,7 +135,7 @@ def _counts(pattern: re.Pattern[str], said: str, text: str) -> bool:
     return pattern is not patterns.DISSUADES or not patterns.IMPERATIVE.search(said)
 
 
-def _sign(pattern: re.Pattern[str], part: str, words: str, *, declines: bool) -> Sign:
+def _sign(pattern: Wording, part: str, words: str, *, declines: bool) -> Sign:
     mild = not declines and (pattern in _MILD or patterns.WARNS.search(words) is not None)
     at = part.lower().find(words)
     spoken = part[at : at + len(words)] if at >= 0 else words
