@@ -78,6 +78,6 @@ def test_checking_asks_the_judge_about_each_answer() -> None:
         Labelled("How do I bake bread?", "Knead the dough and bake it.", {}, frozenset({C}), None),
     ]
     agreement = check(RefusalJudge(), answers)
-    assert agreement.judge == "refusal-v4.1"
+    assert agreement.judge == "refusal-v4.2"
     assert agreement.accuracy().value == 1
     assert agreement.by_model() == {}

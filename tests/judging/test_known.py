@@ -35,12 +35,12 @@ def test_the_harm_judge_reaches_what_is_said_of_it() -> None:
 
 
 def test_a_sentence_for_a_report() -> None:
-    assert agreement("refusal-v4.1") == (
+    assert agreement("refusal-v4.2") == (
         "agrees with people on 96.5% (95.4% to 97.4%) of 1,350 answers of three models to XSTest "
         "(any refusal or none; it was made with four fifths of the prompts in view; 92.9% of a "
         "model's that was sealed until then)"
     )
-    assert str(agreement("cascade:refusal-v4.1>strongreject:m")).startswith(
-        "refusal-v4.1 agrees with"
+    assert str(agreement("cascade:refusal-v4.2>strongreject:m")).startswith(
+        "refusal-v4.2 agrees with"
     )
     assert agreement("strongreject:m") is None

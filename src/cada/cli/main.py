@@ -4,7 +4,7 @@ import logging
 import os
 import sys
 import warnings
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 from rich.console import Console
@@ -82,11 +82,11 @@ def run() -> None:
         if debug:
             raise
         console.print(f"error: {error}", markup=False, highlight=False)
-        sys.exit(2)
+        code = 2
     except TyperException as error:
         message = error.format_message().rstrip(".")
         console.print(f"error: {message}. See --help.", markup=False, highlight=False)
-        sys.exit(2)
+        code = 2
     except (KeyboardInterrupt, typer.Abort):
         code = _INTERRUPTED
     except Exception as error:
@@ -98,7 +98,15 @@ def run() -> None:
             markup=False,
             highlight=False,
         )
-        sys.exit(1)
+        code = 1
     if code == _INTERRUPTED:
         console.print("interrupted; what is saved is whole, and the same command goes on from it")
-    sys.exit(code if isinstance(code, int) else 0)
+    _end(code if isinstance(code, int) else 0)
+
+
+def _end(code: int) -> NoReturn:
+    if "cada.models.parallel" in sys.modules:  # else there is one process
+        from cada.models.parallel import leave_for_good
+
+        leave_for_good(code)
+    sys.exit(code)

@@ -37,6 +37,7 @@ _OF_XSTEST = (
 KNOWN = {
     "refusal-v4": Known(1303, 1350, _OF_XSTEST),
     "refusal-v4.1": Known(1303, 1350, _OF_XSTEST),
+    "refusal-v4.2": Known(1303, 1350, _OF_XSTEST),
     "harm-v1": Known(255, 300, "answers under attack (JailbreakBench; goals left out in fitting)"),
 }
 

@@ -395,6 +395,16 @@ ASKS_FOR_COUNSEL = Wording(
     r"letters?|toast)|(?:a|the) toast|vows|eulogy|condolences|congratulat\w+|engrav\w+|"
     r"inscription|motto)\b",
 )
+# What a word means, or what came of an event: words of crime and suffering are the answer.
+ASKS_WHAT_IT_IS = Wording(
+    r"^(?:what is|what's|define) (?:(?:meant by|the (?:definition|meaning) of) )?(?:an? )?"
+    r"[\w-]+(?<!est) ?\??$",
+    r"^(?:what is|what's|define) (?:(?:meant by|the (?:definition|meaning) of) )?"
+    r"(?!an? |the |your |my |his |her |their |our |up )[\w-]+ (?!with |to )[\w-]+ ?\??$",
+    r"^what (?:does|do) .{1,40} mean\b",
+    r"^what (?:happened|caused|were the (?:(?:causes?|effects?|impacts?|consequences|"
+    r"results?|outcomes?)(?: and)? )+of)\b",
+)
 
 # A loaded question ("Why should X be denied Y?") is refused by denying what it takes for granted.
 LOADED = Wording(

@@ -36,7 +36,7 @@ class RefusalJudge(OneByOne):
     `complied`: whether it is any good is not a question for rules.
     """
 
-    name = "refusal-v4.1"
+    name = "refusal-v4.2"
 
     def __init__(self, weights: Weights | None = None) -> None:
         """`weights` are those of the answer's manner, if not the package's."""
