@@ -348,8 +348,8 @@ def _asked(request: str) -> tuple[tuple[float, ...], bool]:
         patterns.ASKS_FOR_A_TEXT.search(low),
         low.startswith(_OF_ONESELF),
     )
-    for_lecture = of_right or patterns.ASKS_FOR_COUNSEL.search(low)
-    for_lecture = bool(for_lecture or patterns.ASKS_WHAT_IT_IS.search(low))
+    to_be_told = (patterns.ASKS_FOR_COUNSEL, patterns.ASKS_WHAT_IT_IS)
+    for_lecture = bool(of_right or any(asks.search(low) for asks in to_be_told))
     return tuple(float(bool(each)) for each in told), for_lecture
 
 
