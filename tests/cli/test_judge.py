@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from cada.cli.main import app
 from cada.errors import CadaError
+from cada.judging.refusal import RefusalJudge
 from tests.judging.chat_server import ChatServer
 
 ROWS: list[dict[str, Any]] = [
@@ -51,7 +52,7 @@ def test_verdicts_are_counted_and_written(answers: Path, tmp_path: Path) -> None
     rows = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
     assert [row["verdict"] for row in rows] == ["refused", "complied", "unrelated"]
     assert rows[0]["id"] == 7
-    assert rows[0]["verdict_judge"] == "refusal-v4.1"
+    assert rows[0]["verdict_judge"] == RefusalJudge.name
     assert "there is a column 'verdict' already" in fails(out, "--out", tmp_path / "again.jsonl")
 
 
