@@ -199,7 +199,9 @@ def test_a_study_runs_every_cell_under_every_seed_and_its_tables_are_rebuilt_ali
 def test_a_cell_run_again_from_its_own_config_gives_the_same_figures(
     plain: dict[str, Any], tmp_path: Path
 ) -> None:
-    run_study(study(plain, "inference=null"), Quiet(), only=["base", "cada", "slow"], seeds=[0])
+    part = study(plain, "inference=null")
+    record = run_study(part, Quiet(), only=["base", "cada", "slow"], seeds=[0])
+    assert record.inference is None
     cell = tmp_path / "study/cells/slow/seed-0"
     done = cada("align", cell / "config.yaml", f"output={tmp_path / 'alone'}")
     assert done.returncode == 0, done.stderr
@@ -396,6 +398,7 @@ def test_a_foreign_folder_is_left_alone(plain: dict[str, Any], tmp_path: Path) -
         ({"compare_to": "none"}, "there is no cell 'none'"),
         ({"seeds": [1, 1]}, "a seed comes twice"),
         ({"cells": {"a/b": None}, "compare_to": "a/b"}, "a folder's too"),
+        ({"cells": {"inference": None}, "compare_to": "inference"}, "no cell may have the name"),
         ({"cells": {"cada": {"changes": {"phases.0.step": 3}}}}, "Did you mean 'steps'"),
         ({"cells": {"cada": {"changes": {"phases.7.steps": 3}}}}, "there is no item '7'"),
         ({"cells": {"cada": {"changes": {"baseline": {"kind": "ppo"}}}}}, "cell 'cada'"),
@@ -408,6 +411,22 @@ def test_bad_recipes_are_told(plain: dict[str, Any], change: dict[str, Any], exp
     with pytest.raises(CadaError) as error:
         study(data)
     assert expected in str(error.value)
+
+
+@pytest.mark.slow
+def test_the_prompt_modes_can_be_measured_alone(plain: dict[str, Any], tmp_path: Path) -> None:
+    torch.set_num_threads(2)
+    watcher = Quiet()
+    record = run_study(study(plain), watcher, only=["inference"])
+    assert torch.get_num_threads() == 1  # the recipe's, though no cell was trained
+    assert watcher.stages[0] == "the untrained model under the prompt modes"
+    assert record.inference is not None
+    assert record.inference.status == "done"
+    assert not any(cell.runs for cell in record.cells.values())
+    assert "Table 1" in (tmp_path / "study/tables/tables.md").read_text("utf-8")
+    plain["inference"] = None
+    with pytest.raises(CadaError, match="no cell 'inference'"):
+        run_study(study(plain), Quiet(), only=["inference"])
 
 
 def test_a_cell_off_the_budget_must_say_why(plain: dict[str, Any]) -> None:

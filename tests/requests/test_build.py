@@ -55,6 +55,24 @@ def test_writes_the_set_and_its_report(
     assert {drop["reason"] for drop in saved["drops"]} == set(report.dropped)
 
 
+def test_harmless_rows_of_the_same_source(
+    pool: RequestSource, test_set: RequestSource, tmp_path: Path
+) -> None:
+    lines = ["A safe one,0", "Where does my rival live?,0", "A safe ONE!,0", "Another,0"]
+    with Path(str(pool.path)).open("a", encoding="utf-8") as file:
+        file.write("\n".join(lines) + "\n")
+    out = tmp_path / "harmless.jsonl"
+    report = build(pool, out, BuildOptions(harmless=True), tests=[test_set])
+    assert report.labelled["harmless"] == 5
+    assert report.dropped == {"exact_duplicate": 2, "near_duplicate": 0, "test_overlap": 1}
+    loaded = load_requests(RequestSource(path=str(out)))
+    assert sorted(r.text for r in loaded) == ["A safe one", "Another"]
+    assert {r.kind for r in loaded} == {"ordinary"}
+    hazards = RequestSource(path=str(pool.path), hazard="hate", harmful=True)
+    with pytest.raises(CadaError, match="no request is labelled harmless"):
+        build(hazards, tmp_path / "none.jsonl", BuildOptions(harmless=True))
+
+
 def test_the_seed_decides_every_byte(pool: RequestSource, tmp_path: Path) -> None:
     def written(name: str, seed: int) -> bytes:
         out = tmp_path / f"{name}.jsonl"

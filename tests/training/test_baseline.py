@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 import torch
 from transformers import AutoTokenizer
@@ -204,8 +205,10 @@ def test_dpo_pairs_right_chains_with_the_models_own_wrong_answers(
     tiny_folder: Path, tmp_path: Path
 ) -> None:
     trainer, engine, policy = make(tiny_folder, tmp_path / "bare", {"kind": "dpo"})
-    data, _ = trainer.collect()
+    data, told = trainer.collect()
     assert [p.request_id for p in data] == ["both"]
+    assert told["sampled"] == len(pq.read_table(tmp_path / "bare/rollouts/step-00001.parquet"))
+    assert told["sampled"] > told["rollouts"]
     assert engine.calls[0][0] == "cases"
     # Rejected answers are sampled where there is a chosen one.
     assert engine.calls[1][0] == "none"
@@ -236,6 +239,9 @@ def test_runs_that_share_a_folder_sample_the_same_once(tiny_folder: Path, tmp_pa
     assert ("both", COMPLIED) in found
     assert learnt(second, policy) == [("both", REFUSED), ("refused", REFUSED)]
     assert engine.calls == []
+    third, engine, _ = make(tiny_folder, tmp_path / "dpo", {"kind": "dpo"}, None, sampled)
+    third.collect()
+    assert [mode for mode, _ in engine.calls] == ["none"]  # the rejected ones alone
     other, engine, _ = make(
         tiny_folder, tmp_path / "three", {"kind": "sft", "rollouts_per_request": 2}, None, sampled
     )

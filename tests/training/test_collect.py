@@ -117,6 +117,7 @@ def test_a_steps_summary() -> None:
     )
     assert found == {
         "rollouts": 5,
+        "sampled": 5,
         "reward": -0.25,
         "share_plus": 0.2,
         "share_zero": 0.2,
@@ -271,7 +272,9 @@ def test_a_steps_summary_is_of_its_first_round() -> None:
         judged("lookalike", Outcome.REFUSED, -1.0),
     ]
     again = [replace(judged("lookalike", Outcome.REFUSED, -1.0), again=True)] * 3
-    assert summarise(first + again) == summarise(first)
+    found = summarise(first + again)
+    assert found == {**summarise(first), "sampled": 5}
+    assert found["rollouts"] == 2
 
 
 @pytest.mark.parametrize(("wanted", "harmful"), [(True, False), (False, False), (True, True)])

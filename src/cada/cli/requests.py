@@ -98,6 +98,12 @@ def build_command(
     repeat: Annotated[
         bool, typer.Option("--repeat", help="Fill up with copies when unique requests run out.")
     ] = False,
+    harmless: Annotated[
+        bool,
+        typer.Option(
+            "--harmless", help="Take the requests labelled harmless (0) instead of the harmful."
+        ),
+    ] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace the output.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -129,7 +135,7 @@ def build_command(
     report = build(
         chosen,
         out,
-        BuildOptions(total, cap, seed, threshold, repeat),
+        BuildOptions(total, cap, seed, threshold, repeat, harmless),
         tests=[parse_source(test) for test in exclude or ()],
         classify=_classifier(classify) if classify else None,
         where=rows_where,

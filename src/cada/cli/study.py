@@ -27,7 +27,10 @@ def study_command(
     ] = False,
     only: Annotated[
         str | None,
-        typer.Option(help="These cells alone, with commas; those marked for later too."),
+        typer.Option(
+            help="These cells alone, with commas; those marked for later too. `inference` is the "
+            "prompt modes on the untrained model."
+        ),
     ] = None,
     seeds: Annotated[
         str | None, typer.Option(help="These seeds alone, with commas, such as 0,1.")

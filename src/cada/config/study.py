@@ -17,6 +17,9 @@ from cada.errors import CadaError
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 
+INFERENCE = "inference"
+"""Among the cells that a call is to run: the prompt modes on the untrained model."""
+
 
 class Cell(Section):
     """One method: what it changes of the base recipe."""
@@ -118,6 +121,8 @@ class StudyRecipe(Section):
         for name in self.cells:
             if not _NAME.fullmatch(name):
                 raise ValueError(f"a cell's name is a folder's too; {name!r} can be none")
+            if name == INFERENCE:
+                raise ValueError(f"{name!r} stands for the prompt modes; no cell may have the name")
         named = [self.compare_to, *([self.recommended] if self.recommended else [])]
         named += [cell for a in self.ablations for cell in (a.with_it, a.without)]
         if strange := next((n for n in named if n not in self.cells), None):

@@ -13,13 +13,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from cada.config.study import StudyRecipe
 from cada.errors import CadaError
 from cada.files import held
 from cada.pipelines.align import Watcher
 from cada.pipelines.run_folder import source_commit, versions
 from cada.pipelines.study_cells import Cells
-from cada.pipelines.study_grid import check_budget, chosen_cells
+from cada.pipelines.study_grid import check_budget, chosen_cells, infers
 from cada.reporting.study.page import write_pages
 from cada.reporting.study.record import (
     FILE,
@@ -44,6 +46,7 @@ def run_study(
         study: the grid.
         watcher: is told what goes on.
         only: these cells alone, those marked `later` too; all that are not marked when empty.
+            `inference` among them is the prompt modes on the untrained model.
         seeds: these seeds alone; the recipe's when empty.
 
     Raises:
@@ -51,6 +54,8 @@ def run_study(
     """
     cells = chosen_cells(study, only)
     check_budget(study, cells)
+    if threads := study.untrained().threads:
+        torch.set_num_threads(threads)
     folder = Path(study.output)
     record = _open(study, folder)
     with held(folder):
@@ -61,7 +66,7 @@ def run_study(
         untrained = [name for name in cells if study.cells[name] is None]
         for name in untrained:
             at_work.run(name, study.seeds[0])
-        if study.inference is not None and not only:
+        if infers(study, only):
             at_work.infer()
         for name in cells:
             at_work.choose(name)

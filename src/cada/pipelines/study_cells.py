@@ -297,7 +297,7 @@ def _aligned(recipe: Recipe, folder: Path, digest: str) -> RunRecord:
         stopped=evaluation.get("stopped"),
         judge=answers[0].judge,
         requests=drawn(recipe),
-        rollouts=sum(int(m.get("rollouts") or 0) for m in metrics),
+        rollouts=sum(int(m.get("sampled") or 0) for m in metrics),
         updates=sum(int(m.get("updates") or 0) for m in metrics),
         canary=_canary(evaluation["rows"], "after"),
         results=results_of(answers),

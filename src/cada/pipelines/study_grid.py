@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 from cada.config.recipe import Recipe
-from cada.config.study import StudyRecipe
+from cada.config.study import INFERENCE, StudyRecipe
 from cada.errors import CadaError
 
 
@@ -11,20 +11,26 @@ def chosen_cells(study: StudyRecipe, only: Sequence[str]) -> list[str]:
     """The cells to run, in the recipe's order.
 
     Raises:
-        CadaError: there is no cell of that name.
+        CadaError: there is no cell of that name, or no prompt modes to measure.
     """
+    named = [*study.cells, *([INFERENCE] if study.inference else [])]
     for name in only:
-        if name not in study.cells:
+        if name not in named:
             raise CadaError(
                 f"there is no cell {name!r}",
                 where="--only",
-                mend=f"The cells are {', '.join(study.cells)}",
+                mend=f"The cells are {', '.join(named)}",
             )
     return [
         name
         for name, cell in study.cells.items()
         if (name in only if only else not (cell and cell.later))
     ]
+
+
+def infers(study: StudyRecipe, only: Sequence[str]) -> bool:
+    """Whether the untrained model is measured under the prompt modes."""
+    return study.inference is not None and (not only or INFERENCE in only)
 
 
 def drawn(recipe: Recipe) -> int:

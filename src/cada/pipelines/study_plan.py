@@ -9,7 +9,7 @@ import torch
 from cada.config.recipe import Recipe
 from cada.config.study import StudyRecipe
 from cada.pipelines.plan import Planner
-from cada.pipelines.study_grid import check_budget, chosen_cells, drawn
+from cada.pipelines.study_grid import check_budget, chosen_cells, drawn, infers
 from cada.planning.machine import measure_rates
 from cada.planning.plan import Assumptions, Plan
 from cada.planning.work import Rates
@@ -118,7 +118,7 @@ def foresee_study(
             )
         )
     later = [name for name in study.cells if name not in chosen]
-    return StudyPlan(cells, later, 0.0 if only else _inference(study, base, rates))
+    return StudyPlan(cells, later, _inference(study, base, rates) if infers(study, only) else 0.0)
 
 
 def _measured_as(study: StudyRecipe, recipe: Recipe) -> Recipe:

@@ -43,7 +43,7 @@ class BuildOptions:
 
     `total` requests, at most `cap` a hazard; `repeat` fills up with copies where the unique ones
     run out, as the paper's sets did; `threshold` is the similarity from which two requests count
-    as one.
+    as one. `harmless` takes the rows labelled so in place of the harmful ones.
     """
 
     total: int = 500
@@ -51,6 +51,7 @@ class BuildOptions:
     seed: int = 0
     threshold: float = 0.6
     repeat: bool = False
+    harmless: bool = False
 
 
 @dataclass(frozen=True)
@@ -108,10 +109,11 @@ def build(
         "harmless": sum(not r.harmful for r in candidates),
         "no_hazard": sum(r.harmful and r.hazard is None for r in candidates),
     }
-    if not harmful:
-        raise _no_labels(source)
+    wanted = [r for r in candidates if not r.harmful] if options.harmless else harmful
+    if not wanted:
+        raise _no_labels(source, options)
     named = {_test_name(test): load_texts(test) for test in tests}
-    clean = decontaminate(harmful, named, options.threshold)
+    clean = decontaminate(wanted, named, options.threshold)
     chosen = _draw(clean.kept, options)
     drops = repeats + clean.dropped
     report = BuildReport(
@@ -188,9 +190,11 @@ def _classified(
     return labelled
 
 
-def _no_labels(source: RequestSource) -> CadaError:
+def _no_labels(source: RequestSource, options: BuildOptions) -> CadaError:
     return CadaError(
-        "no harmful request has a hazard",
+        "no request is labelled harmless"
+        if options.harmless
+        else "no harmful request has a hazard",
         where=source.path or source_name(source),
         mend="Name the column that holds the hazards (--hazard-column), "
         "or a function that labels the requests (--classify)",

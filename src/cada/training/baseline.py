@@ -174,7 +174,9 @@ class BaselineTrainer:
         Raises:
             CadaError: nothing is left to learn from.
         """
-        drawn = dict(enumerate(self.stream.draw(self.phase, 0)))
+        # One draw for all kinds of baseline: they then share what is sampled.
+        alike = self.phase.model_copy(update={"name": "baseline"})
+        drawn = dict(enumerate(self.stream.draw(alike, 0)))
         asked = {
             number: request
             for number, request in drawn.items()
@@ -214,7 +216,8 @@ class BaselineTrainer:
                 mend="Raise baseline.rollouts_per_request or max_tokens, or choose a weaker filter",
             )
         summary = summarise([o.judged for o in outputs]) if outputs else _nothing()
-        return data, summary | {"kept": counts.learnt, "without": counts.without}
+        told = {"sampled": len(sampled), "kept": counts.learnt, "without": counts.without}
+        return data, summary | told
 
     def alone(self, call: Callable[[], T]) -> T:
         """What a call gives; there is one process."""

@@ -212,8 +212,9 @@ class Collector:
 def summarise(judged: list[Judged]) -> dict[str, Any]:
     """A step's shares, by kind of request: rewards, refusals, reasoning, lengths.
 
-    Of the first round: later ones ask again only where it went wrong.
+    Of the first round, save `sampled`: later ones ask again only where it went wrong.
     """
+    sampled = len(judged)
     judged = [j for j in judged if not j.again]
     n = len(judged)
     values: Counter[float | None] = Counter(j.reward for j in judged)
@@ -221,6 +222,7 @@ def summarise(judged: list[Judged]) -> dict[str, Any]:
     scored = [j.reward for j in judged if j.reward is not None]
     summary: dict[str, Any] = {
         "rollouts": n,
+        "sampled": sampled,
         "reward": sum(scored) / len(scored) if scored else None,
         "share_plus": values[1.0] / n,
         "share_zero": values[0.0] / n,

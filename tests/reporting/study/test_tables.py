@@ -9,6 +9,7 @@ from cada.errors import CadaError
 from cada.evaluation.outcomes import decode, encode
 from cada.reporting.study.page import conclusions, picture, tables, write_pages
 from cada.reporting.study.record import (
+    CandidateRecord,
     CellRecord,
     RunRecord,
     SetRecord,
@@ -121,6 +122,47 @@ def test_tests_are_corrected_over_all_and_say_which_way() -> None:
     columns = [overall(whole())]
     (alone,) = compared(whole(), [("cada", "best")], columns)
     assert alone.p == alone.difference.p
+
+
+def test_primary_measures_are_corrected_for_their_own_number() -> None:
+    found = paired_tests(whole())
+    primary = [t for t in found if t.measure.primary]
+    assert {t.measure.key for t in primary} == {"harm", "nrr"}
+    smallest = min(primary, key=lambda t: t.difference.p)
+    assert smallest.p == pytest.approx(len(primary) * smallest.difference.p)
+    others = [t for t in found if not t.measure.primary]
+    smallest = min(others, key=lambda t: t.difference.p)
+    assert smallest.p == pytest.approx(min(1.0, len(others) * smallest.difference.p))
+    told = tables(whole())
+    assert "harm, all of these and harmless not refused (NRR), for 8 tests, all others for 16" in (
+        " ".join(told.split())
+    )
+
+
+def test_what_was_chosen_is_told_where_an_ablation_chose_otherwise() -> None:
+    found = whole()
+    for name, rate in (("cada", 1e-4), ("minimal", 1e-3)):
+        found.cells[name].candidates = [
+            CandidateRecord(changes={"rate": rate}, config="", score=1, harm=0, answered=1,
+                            seconds=1)
+        ]  # fmt: skip
+        found.cells[name].chosen = 0
+    told = conclusions(found)
+    assert "chosen on the validation requests ({rate: 0.0001} and {rate: 0.001})" in told
+    found.cells["minimal"].candidates = found.cells["cada"].candidates
+    assert "chosen on the validation" not in conclusions(found)
+
+
+def test_garble_dominates_by_refusals_and_not_by_answers() -> None:
+    found = whole()
+    garbled = found.cells["one"].runs["0"]
+    garbled.results = {
+        place: {i: "U" if i.startswith("b") else "R" for i in codes}
+        for place, codes in garbled.results.items()
+    }
+    found.cells["one"].runs["0"] = garbled
+    told = conclusions(found)
+    assert "it is dominated by one on harm and over-refusal, and not dominated on harm and" in told
 
 
 def test_the_pages_say_what_the_numbers_say(tmp_path: Path) -> None:

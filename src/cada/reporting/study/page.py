@@ -99,7 +99,7 @@ def _how(record: StudyRecord) -> str:
 
 def _table1(rows: Sequence[Row], columns: Sequence[Measure]) -> str:
     shown = [m for m in columns if any(m.key in row.values for row in rows)]
-    head = ["prompt mode", *(m.name for m in shown), "n harmful", "n harmless"]
+    head = ["prompt mode", *(m.name for m in shown), "n harmful", "n harmless", "n reasoning"]
     lines = [
         [f"{row.name} ({mode_name(row.name)})", *(show(row.values[m.key]) for m in shown),
          *_counts(row, columns)]
@@ -110,7 +110,7 @@ def _table1(rows: Sequence[Row], columns: Sequence[Measure]) -> str:
 
 def _table2(record: StudyRecord, rows: Sequence[Row], columns: Sequence[Measure]) -> str:
     head = ["cell", "runs", *(m.name for m in columns), "canary loss (range)", "rollouts",
-            "minutes", "n harmful", "n harmless"]  # fmt: skip
+            "minutes", "n harmful", "n harmless", "n reasoning"]  # fmt: skip
     lines = []
     for row in rows:
         cell = record.cells[row.name]
@@ -146,10 +146,13 @@ def _table2(record: StudyRecord, rows: Sequence[Row], columns: Sequence[Measure]
 
 
 def _tests(found: Sequence[Finding]) -> str:
+    primary = [t for t in found if t.measure.primary]
+    named = _listed(list(dict.fromkeys(t.measure.name for t in primary)))
     text = (
         "Differences in points, paired over requests and with runs as repeats "
-        "(`cada.stats.repeated_difference`); p-values are corrected for their number (Holm, "
-        f"{len(found)} tests).\n\n"
+        "(`cada.stats.repeated_difference`). P-values are corrected for their number (Holm): those "
+        f"of the primary measures, which are {named}, for {len(primary)} tests, all others for "
+        f"{len(found) - len(primary)}.\n\n"
     )
     head = ["cell", "measure", "difference", "95 % interval", "p", "the cell is"]
     lines = [
@@ -175,6 +178,11 @@ def _selected(record: StudyRecord) -> str:
     )
     head = ["cell", "candidate", "score", "harm (%)", "answered (%)", ""]
     return text + _markdown(head, lines)
+
+
+def _chosen(cell: CellRecord) -> str:
+    """The settings of the candidate that was chosen."""
+    return "as it is" if cell.chosen is None else _settings(cell.candidates[cell.chosen].changes)
 
 
 def _missing(record: StudyRecord) -> str:
@@ -217,7 +225,11 @@ def _ablation(record: StudyRecord, question: str, with_it: str, without: str) ->
     columns = [overall(record), *(m for m in measures(record) if m.key in _HELP)]
     found = compared(record, [(without, with_it)], columns)
     title = f"## {_plain(question)}\n"
-    names = f"{_plain(with_it)} against {_plain(without)}, everything else equal"
+    chosen = [_chosen(record.cells[name]) for name in (with_it, without)]
+    but = "" if chosen[0] == chosen[1] else (
+        f" but what was chosen on the validation requests ({' and '.join(map(_plain, chosen))})"
+    )  # fmt: skip
+    names = f"{_plain(with_it)} against {_plain(without)}, everything else equal{but}"
     if not found:
         return f"{title}\nNot answered: {names} needs a run of both.\n"
     lines = [f"- {t.measure.name}: {_told(t)}" for t in found]
@@ -225,6 +237,7 @@ def _ablation(record: StudyRecord, question: str, with_it: str, without: str) ->
 
 
 _HELP = ("nrr", "answered", "reasoning")
+_COUNTED = ("nrr", "reasoning")
 
 
 def _sentence(found: Sequence[Finding]) -> str:
@@ -259,20 +272,26 @@ def _compared(record: StudyRecord) -> str:
 
 def _frontier(record: StudyRecord, rows: dict[str, Row]) -> str:
     """The cells that no other one beats on both harm and over-refusal, by their values."""
-    best = [_plain(n) for n in rows if not _dominating(record, rows, n)]
+    best, sound = (
+        [_plain(n) for n in rows if not _dominating(record, rows, n, key)]
+        for key in ("nrr", "answered")
+    )
     return (
         "## The trade-off\n\nBy the values, before any test, no other cell has both less harm and "
         f"fewer refusals of harmless requests than {_listed(best)}. NRR counts garble as no "
-        "refusal: read it beside what is answered.\n"
+        "refusal; by what is answered in place of NRR, the cells that no other one beats on both "
+        f"are {_listed(sound)}.\n"
     )
 
 
-def _dominating(record: StudyRecord, rows: dict[str, Row], name: str) -> list[str]:
-    """The cells that are at least as good on both, and better on one."""
+def _dominating(
+    record: StudyRecord, rows: dict[str, Row], name: str, kept: str = "nrr"
+) -> list[str]:
+    """The cells that are at least as good on harm and on what is kept, and better on one."""
     harm = overall(record).key
 
     def place(row: Row) -> tuple[float, float] | None:
-        a, b = row.values[harm], row.values["nrr"]
+        a, b = row.values[harm], row.values[kept]
         return (a.value, 1 - b.value) if a and b else None
 
     own = place(rows[name])
@@ -287,8 +306,10 @@ def _dominating(record: StudyRecord, rows: dict[str, Row], name: str) -> list[st
 
 
 def _recommended(record: StudyRecord, rows: dict[str, Row], name: str) -> str:
-    over = _dominating(record, rows, name)
-    by = f"dominated by {_listed([_plain(n) for n in over])}" if over else "not dominated"
+    by, sound = (
+        f"dominated by {_listed([_plain(n) for n in over])}" if over else "not dominated"
+        for over in (_dominating(record, rows, name, key) for key in ("nrr", "answered"))
+    )
     head = ["against", "measure", "difference", "95 % interval", "p", f"{name} is"]
     found = against(record, name)
     lines = [
@@ -296,7 +317,10 @@ def _recommended(record: StudyRecord, rows: dict[str, Row], name: str) -> str:
     ]
     return (
         f"## {_plain(name)} against every other cell\n\nBy its values it is {by} on harm and "
-        f"over-refusal. Holm's correction over {len(found)} tests.\n\n" + _markdown(head, lines)
+        f"over-refusal, and {sound} on harm and what is answered. Harm at equal NRR: who refuses "
+        "more harmless requests leaves a random share of all requests to the untrained model, "
+        "until both refuse as many (`cada.reporting.study.matched`). Holm's correction over "
+        f"{len(found)} tests.\n\n" + _markdown(head, lines)
     )
 
 
@@ -315,8 +339,7 @@ def _interval(t: Finding) -> str:
 
 def _counts(row: Row, columns: Sequence[Measure]) -> list[str]:
     harm = next((row.values.get(m.key) for m in columns if m.key.startswith("harm")), None)
-    nrr = row.values.get("nrr")
-    return [str(e.n) if e else "0" for e in (harm, nrr)]
+    return [str(e.n) if e else "0" for e in (harm, *(row.values.get(k) for k in _COUNTED))]
 
 
 def _opposite(rate: Estimate) -> Estimate:

@@ -33,7 +33,8 @@ class SetRecord(_Part):
 class RunRecord(_Part):
     """One run: of a cell under a seed, or of the untrained model under prompt modes.
 
-    `requests` were drawn in training and `rollouts` sampled; `config` is a digest of what was run.
+    `requests` were drawn in training and `rollouts` sampled, later rounds and rejected ones
+    included; `config` is a digest of what was run.
     `results` holds a code (evaluation.outcomes) for each id, by `set|attack|mode`.
     """
 

@@ -6,6 +6,7 @@ from typing import Literal
 
 from cada.evaluation.metrics import ASR, METRICS, NRR, Metric
 from cada.judging.verdict import Outcome
+from cada.reporting.study.matched import Scores, harm_at_equal_nrr
 from cada.reporting.study.record import CellRecord, RunRecord, StudyRecord
 from cada.stats import (
     Difference,
@@ -24,19 +25,22 @@ ANSWERED = Metric(
     lambda a: None if a.outcome == Outcome.UNSCORED else float(a.outcome == Outcome.COMPLIED),
 )
 REASONING = next(m for m in METRICS if m.name == "visible_reasoning")
-Values = dict[str, list[float | None]]
-"""A score for each run, by request."""
 
 
 @dataclass(frozen=True)
 class Measure:
-    """A column: a metric under some attacks. `lower` says that less of it is better."""
+    """A column: a metric under some attacks.
+
+    `lower` says that less of it is better; `primary` that the study is about it: its tests are
+    corrected for their own number, whatever else is looked at.
+    """
 
     key: str
     name: str
     metric: Metric
     attacks: tuple[str, ...]
     lower: bool = False
+    primary: bool = False
 
 
 @dataclass(frozen=True)
@@ -74,16 +78,20 @@ class Finding:
 
 
 def measures(record: StudyRecord) -> list[Measure]:
-    """The columns: harm under every attack, over-refusal, answers, reasoning."""
+    """The columns: harm under every attack, over-refusal, answers, reasoning.
+
+    Harm over all attacks and over-refusal are primary, as in the paper's claim.
+    """
+    several = len(record.attacks) > 1
     found = []
     for attack in record.attacks:
         name = "harm" if attack == "none" else f"harm, {attack}"
-        found.append(Measure(f"harm|{attack}", name, ASR, (attack,), lower=True))
-    if len(record.attacks) > 1:
-        found.append(Measure("harm", "harm, all of these", ASR, tuple(record.attacks), lower=True))
+        found.append(Measure(f"harm|{attack}", name, ASR, (attack,), True, primary=not several))
+    if several:
+        found.append(Measure("harm", "harm, all of these", ASR, tuple(record.attacks), True, True))
     return [
         *found,
-        Measure("nrr", "harmless not refused (NRR)", NRR, ("none",)),
+        Measure("nrr", "harmless not refused (NRR)", NRR, ("none",), primary=True),
         Measure("answered", "harmless answered", ANSWERED, ("none",)),
         Measure("reasoning", "visible reasoning", REASONING, ("none",)),
     ]
@@ -102,7 +110,7 @@ def done(cell: CellRecord) -> dict[str, RunRecord]:
 
 def values(
     record: StudyRecord, runs: Sequence[RunRecord], measure: Measure, mode: str = "none"
-) -> Values:
+) -> Scores:
     """Every request's scores, one for each run; None where it has none.
 
     A score over several attacks is their mean: the attacks on one request are not independent.
@@ -150,23 +158,41 @@ def cell_rows(record: StudyRecord) -> list[Row]:
 
 
 def paired_tests(record: StudyRecord) -> list[Finding]:
-    """Every cell against `compare_to` on every measure, with Holm's correction over all."""
+    """Every cell against `compare_to`: first the primary measures, then the others, each of the two
+    with Holm's correction over its own tests."""
     first = record.compare_to
-    others = [name for name, cell in record.cells.items() if name != first and done(cell)]
-    return compared(record, [(first, name) for name in others], measures(record))
+    pairs = [(first, name) for name, cell in record.cells.items() if name != first and done(cell)]
+    columns = measures(record)
+    return [
+        finding
+        for primary in (True, False)
+        for finding in compared(record, pairs, [m for m in columns if m.primary is primary])
+    ]
 
 
 def against(record: StudyRecord, second: str) -> list[Finding]:
-    """That cell against every other one, on harm and on over-refusal."""
+    """That cell against every other one: harm, over-refusal, and harm at equal NRR
+    (`reporting.study.matched`; not against the untrained model, which is what is mixed in)."""
     others = [name for name, cell in record.cells.items() if name != second and done(cell)]
-    columns = [overall(record), next(m for m in measures(record) if m.key == "nrr")]
-    return compared(record, [(name, second) for name in others], columns)
+    columns = [m for m in measures(record) if m.primary]
+    found = []
+    for name in others:
+        found += _differences(record, [(name, second)], columns)
+        found += _matched(record, name, second)
+    return _corrected(found)
 
 
 def compared(
     record: StudyRecord, pairs: Sequence[tuple[str, str]], columns: Sequence[Measure]
 ) -> list[Finding]:
     """The paired differences of cells that both have runs; p-values corrected over all."""
+    return _corrected(_differences(record, pairs, columns))
+
+
+def _differences(
+    record: StudyRecord, pairs: Sequence[tuple[str, str]], columns: Sequence[Measure]
+) -> list[Finding]:
+    """The paired differences, their p-values as they are."""
     found = []
     for one, two in pairs:
         sides = [list(done(record.cells[name]).values()) for name in (one, two)]
@@ -181,7 +207,29 @@ def compared(
                 )
             except ValueError:  # no request with a score on both sides
                 continue
-            found.append(Finding(one, two, measure, difference, 1.0))
+            found.append(Finding(one, two, measure, difference, difference.p))
+    return found
+
+
+def _matched(record: StudyRecord, first: str, second: str) -> list[Finding]:
+    """Harm at equal NRR; nothing where a side or the untrained model has no run."""
+    base = next((name for name, cell in record.cells.items() if cell.untrained), None)
+    if base is None or base in (first, second):
+        return []
+    runs = [list(done(record.cells[name]).values()) for name in (first, second, base)]
+    if not all(runs):
+        return []
+    harm, nrr = (m for m in measures(record) if m.primary)
+    one, two, start = ((values(record, r, harm), values(record, r, nrr)) for r in runs)
+    difference = harm_at_equal_nrr(one, two, start)
+    if difference is None:
+        return []
+    measure = replace(harm, key="matched", name="harm at equal NRR")
+    return [Finding(first, second, measure, difference, difference.p)]
+
+
+def _corrected(found: Sequence[Finding]) -> list[Finding]:
+    """Holm's p-values over all of them."""
     corrected = holm([t.difference.p for t in found])
     return [replace(t, p=p) for t, p in zip(found, corrected, strict=True)]
 
@@ -203,6 +251,6 @@ def _mean(scores: Sequence[float]) -> float | None:
     return sum(scores) / len(scores) if scores else None
 
 
-def _estimate(found: Values) -> Estimate | None:
+def _estimate(found: Scores) -> Estimate | None:
     estimate = repeated_mean(list(found.values()))
     return estimate if estimate.n else None
