@@ -53,6 +53,18 @@ class Counting(Quiet):
         self.steps[last] = self.steps.get(last, 0) + 1
 
 
+class Measuring(Quiet):
+    """Notes what was measured in which stage."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told: list[tuple[str, str, int]] = []
+
+    def measured(self, text: str, done: int, total: int) -> None:
+        last = [s for s in self.stages if ", candidate " in s or ", seed " in s][-1]
+        self.told.append((last, text, done))
+
+
 class Stopping(Quiet):
     """Interrupts in the training of the cell that is named."""
 
@@ -269,7 +281,8 @@ def test_the_best_candidate_on_validation_is_the_one_that_is_tested(
         "ablations": [],
         "recommended": None,
     }
-    record = run_study(study(plain), Quiet())
+    watcher = Measuring()
+    record = run_study(study(plain), watcher)
     cell = record.cells["cada"]
     scores = [c.score for c in cell.candidates]
     assert all(s is not None for s in scores)
@@ -283,6 +296,12 @@ def test_the_best_candidate_on_validation_is_the_one_that_is_tested(
         (tmp_path / "study/selection/cada/candidate-1/config.yaml").read_text("utf-8")
     )
     assert [s["name"] for s in settings["requests"]["evaluate"]] == ["held-out"]
+    # The untrained model's answers to the validation requests are made once.
+    first, second = (
+        {text for stage, text, _ in watcher.told if stage == f"cada, candidate {n} of 2"}
+        for n in (1, 2)
+    )
+    assert first > second
     assert "Candidates, on the validation requests" in (
         tmp_path / "study/tables/tables.md"
     ).read_text("utf-8")

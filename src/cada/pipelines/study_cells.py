@@ -34,6 +34,8 @@ from cada.reporting.study.record import (
 
 log = logging.getLogger(__name__)
 
+_BEFORE = "answers-before.jsonl"
+
 # What training leaves in a run's folder, beside its checkpoints.
 _TRAINED = ("metrics.jsonl", "baseline.json", "judge-replies*.jsonl", "rollouts/*.parquet")
 
@@ -75,7 +77,7 @@ class Cells:
         def work() -> RunRecord:
             if untrained:
                 return self._measured(recipe, output, digest)
-            self._reuse(recipe, output)
+            self._reuse(recipe, output, self._bare())
             self._adopt(name, seed, recipe, output)
             align(recipe, self.watcher, sampled=self._sampled(recipe))
             return _aligned(recipe, output, digest)
@@ -122,7 +124,7 @@ class Cells:
 
         def work() -> RunRecord:
             claim(out, job.as_dict(), "an evaluation")
-            self._copy_bare(out / "answers.jsonl")
+            _copy(self._bare(), out / "answers.jsonl")
             return self._evaluated(job, out, "")
 
         self.record.inference = _tried(work, "")
@@ -147,7 +149,11 @@ class Cells:
             started = time.monotonic()
             try:
                 kept = self._sampled(recipe)
+                untrained = self.folder / "selection" / _BEFORE
+                self._reuse(recipe, output, untrained)
                 align(recipe, self.watcher, sampled=kept, keep_state=True)
+                if self._starts_alike(recipe):
+                    _copy(output / _BEFORE, untrained)
                 answers = read_answers(output / "answers-after.jsonl")
                 found = _scored(answers, changes, digest, self.study.selection.harm_weight)
             except Exception as error:
@@ -246,31 +252,38 @@ class Cells:
             judge=recipe.judge,
         )
 
-    def _reuse(self, recipe: Recipe, output: Path) -> None:
+    def _reuse(self, recipe: Recipe, output: Path, answers: Path | None) -> None:
         """Spare a run the measuring of the untrained model, which every run would do alike."""
+        if self._starts_alike(recipe):
+            open_run(recipe)
+            _copy(answers, output / _BEFORE)
+
+    def _starts_alike(self, recipe: Recipe) -> bool:
+        """Whether the untrained model answers as in the other runs."""
         base = self.study.untrained()
         alike = ("model", "device", "dtype", "judge")
         same = all(getattr(base, name) == getattr(recipe, name) for name in alike)
-        if not same or base.prompting.style != recipe.prompting.style:
-            return
-        open_run(recipe)
-        self._copy_bare(output / "answers-before.jsonl")
+        return same and base.prompting.style == recipe.prompting.style
 
     def _sampled(self, recipe: Recipe) -> Path:
         """Where cells that sample the same untrained model alike share what baselines sample."""
         fields = {"model", "dtype", "device", "threads", "lora", "rollout", "training"}
         return self.folder / "sampled" / digest_of(recipe.model_dump(mode="json", include=fields))
 
-    def _copy_bare(self, target: Path) -> None:
-        """The untrained model's answers to the bare requests, where they are known."""
+    def _bare(self) -> Path | None:
+        """The untrained model's answers to the bare requests of the test, where they are known."""
         untrained = next((n for n, cell in self.study.cells.items() if cell is None), None)
-        if untrained is None or target.exists():
-            return
+        if untrained is None:
+            return None
         runs = self.record.cells[untrained].runs
         done = next((seed for seed, run in runs.items() if run.status == "done"), None)
-        source = self.folder / "cells" / untrained / f"seed-{done}" / "answers.jsonl"
-        if done is not None and source.is_file():
-            write_text(target, source.read_text(encoding="utf-8"))
+        return self.folder / "cells" / untrained / f"seed-{done}" / "answers.jsonl"
+
+
+def _copy(source: Path | None, target: Path) -> None:
+    """Copy a file that there is to where there is none yet."""
+    if source and source.is_file() and not target.exists():
+        write_text(target, source.read_text(encoding="utf-8"))
 
 
 def _tried(work: Callable[[], RunRecord], digest: str) -> RunRecord:

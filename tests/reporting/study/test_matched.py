@@ -61,7 +61,7 @@ def test_methods_without_any_difference_have_an_interval() -> None:
 
 def test_requests_that_a_side_lacks_are_left_out() -> None:
     harm, kept = scores([0.2, 0.2]), scores([1.0, 1.0])
-    lacking = {key: [None, None] for key in harm}
+    lacking: Scores = {key: [None, None] for key in harm}
     assert harm_at_equal_nrr((harm, kept), (lacking, kept), BASE) is None
     half: Scores = {k: [None, v[1]] if n % 2 else v for n, (k, v) in enumerate(harm.items())}
     found = harm_at_equal_nrr((harm, kept), (half, kept), BASE)
