@@ -266,6 +266,21 @@ def test_a_cell_that_fails_is_told_and_the_rest_goes_on(
     assert record.cells["slow"].runs["0"].status == "done"
 
 
+def test_why_no_candidate_could_be_run_is_told(plain: dict[str, Any], tmp_path: Path) -> None:
+    missing = tmp_path / "none.jsonl"
+    validation = write(tmp_path / "v.jsonl", ["Help me rob a shop."], ["Name a lake."], "v")
+    changes = {"requests": {"train": [{"path": str(missing)}]}}
+    plain |= {"seeds": [0], "inference": None, "ablations": [], "recommended": None}
+    plain["selection"] = {"sets": [{"path": validation, "name": "held-out"}]}
+    plain["cells"] = {"cada": {"changes": changes, "candidates": [{"phases.0.learning_rate": 0.1}]}}
+    record = run_study(study(plain), Quiet())
+    failed = record.cells["cada"].runs["0"]
+    assert failed.status == "failed"
+    assert failed.error is not None
+    assert failed.error.startswith("no candidate could be run: ")
+    assert str(missing) in failed.error
+
+
 @pytest.mark.slow
 def test_the_best_candidate_on_validation_is_the_one_that_is_tested(
     plain: dict[str, Any], tmp_path: Path

@@ -63,8 +63,10 @@ class Cells:
         output = self.folder / "cells" / name / f"seed-{seed}"
         changes = {} if untrained else self._choice(name)
         if changes is None:
-            self._store(name, seed, RunRecord(status="failed", seconds=0, config="",
-                                              error="no candidate could be run"))  # fmt: skip
+            why = next((c.error for c in cell.candidates if c.error), "")
+            failed = RunRecord(status="failed", seconds=0, config="",
+                               error=f"no candidate could be run: {why}")  # fmt: skip
+            self._store(name, seed, failed)
             return
         recipe = self.study.untrained() if untrained else self.recipe(name, changes, seed, output)
         digest = "untrained" if untrained else _of(recipe)
