@@ -24,7 +24,7 @@ from tests.training.tiny_run import (
 
 ONE = {"name": "one", "steps": 4, "loss_context": "cases", "learning_rate": 1e-2}
 FIELDS = {
-    "step", "phase", "phase_step", "rollouts", "reward", "share_plus", "share_zero",
+    "step", "phase", "phase_step", "rollouts", "sampled", "reward", "share_plus", "share_zero",
     "share_minus", "share_unscored", "reasoned", "length", "truncated", "harmful_plus",
     "harmful_refused", "lookalike_plus", "lookalike_refused", "ordinary_plus",
     "ordinary_refused", "benign_refused", "groups_without_signal", "kept", "loss", "grad_norm",
