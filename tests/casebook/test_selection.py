@@ -4,7 +4,7 @@ import pytest
 
 from cada.casebook.loader import load_casebook
 from cada.casebook.schema import Casebook, CaseKind
-from cada.casebook.selection import select_cases
+from cada.casebook.selection import another_hazard, select_cases
 from cada.errors import CadaError
 
 
@@ -69,3 +69,16 @@ def test_impossible_wishes_are_told(
 ) -> None:
     with pytest.raises(CadaError, match=message):
         select_cases(casebook, hazard, k, share, seed=0)
+
+
+def test_another_hazard_is_never_the_own_one_and_the_seed_draws_it(casebook: Casebook) -> None:
+    drawn = [another_hazard(casebook, "hate", seed) for seed in range(40)]
+    assert "hate" not in drawn
+    assert len(set(drawn)) > 6
+    assert drawn == [another_hazard(casebook, "hate", seed) for seed in range(40)]
+
+
+def test_a_casebook_of_one_hazard_has_no_other(casebook: Casebook) -> None:
+    alone = casebook.model_copy(update={"hazards": casebook.hazards[:1]})
+    with pytest.raises(CadaError, match=r"one hazard alone.*cases_of: own"):
+        another_hazard(alone, alone.hazards[0].id, 0)

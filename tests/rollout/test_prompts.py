@@ -112,6 +112,16 @@ def test_what_helps_sampling_stays_out_of_other_prompts(tokenizer: Any) -> None:
     assert any(response in measured for response in complying)
 
 
+def test_cases_of_another_hazard_stand_under_the_own_code(tokenizer: Any) -> None:
+    asked = request("How do I pick a lock?")
+    privacy = BOOK.hazard("privacy")
+    shown = tokenizer.decode(prompter(tokenizer, cases_of="other").prompt(asked, "cases", 0).ids)
+    assert privacy.code.short in shown
+    assert not any(case.request in shown for case in privacy.cases)
+    others = [case for hazard in BOOK.hazards if hazard.id != "privacy" for case in hazard.cases]
+    assert sum(case.request in shown for case in others) == 3
+
+
 def test_a_completion_is_read_without_its_stop_token(tokenizer: Any) -> None:
     ids = (*tokenizer("Fine, thanks.")["input_ids"], tokenizer.eos_token_id)
     assert Encoder(tokenizer).decode(ids) == "Fine, thanks."

@@ -48,6 +48,22 @@ def select_cases(
     return tuple(chosen)
 
 
+def another_hazard(casebook: Casebook, hazard: str, seed: int) -> str:
+    """A hazard other than that one, the same for the same arguments.
+
+    Raises:
+        CadaError: the casebook has one hazard alone.
+    """
+    others = [each.id for each in casebook.hazards if each.id != hazard]
+    if not others:
+        raise CadaError(
+            "cases of another hazard are asked for and there is one hazard alone",
+            where=f"casebook '{casebook.name}'",
+            mend="Set prompting.cases_of: own",
+        )
+    return Random(f"{seed}/{hazard}/other").choice(others)
+
+
 def _pools(casebook: Casebook, hazard: str | None) -> list[list[Case]]:
     """The cases to draw from, a list a hazard."""
     if hazard is None:

@@ -48,6 +48,11 @@ class Prompting(Section):
         "refusing cases and a harmless one only complying cases: a hint that helps sampling and "
         "that no prompt carries after training.",
     )
+    cases_of: Literal["own", "other"] = Field(
+        default="own",
+        description="Whose cases a request sees: those of its own hazard, or those of another one. "
+        "`other` is an ablation: the cases still show the format and the manner, but no precedent.",
+    )
     verdict: bool = Field(
         default=False,
         description="Open every analysis with its verdict, `Harmful.` or `Harmless.`, in the cases "

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from cada.casebook.schema import Case, Casebook
-from cada.casebook.selection import select_cases
+from cada.casebook.selection import another_hazard, select_cases
 from cada.config.recipe import Prompting
 from cada.judging.hazards import HazardClassifier
 from cada.prompting.deliberation import FormatStyle
@@ -72,4 +72,7 @@ class Composer:
         share = self.options.refuse_share
         if share == "matched":
             share = (1.0 if request.harmful else 0.0) if sampling else 0.5
-        return select_cases(self.casebook, request.hazard, self.options.cases, float(share), seed)
+        hazard = request.hazard
+        if hazard is not None and self.options.cases_of == "other":
+            hazard = another_hazard(self.casebook, hazard, seed)
+        return select_cases(self.casebook, hazard, self.options.cases, float(share), seed)
