@@ -9,6 +9,7 @@ requests that an answer is judged on, --check leaves out those that are tested, 
 """
 
 import csv
+from functools import cache
 from pathlib import Path
 from typing import Annotated
 
@@ -24,9 +25,10 @@ from sklearn.preprocessing import StandardScaler
 from cada.casebook.loader import load_casebook
 from cada.config.sources import RequestSource
 from cada.judging.harm import DENSE, FILE, dense, words
-from cada.judging.hazards import BUCKETS, ngrams
+from cada.judging.hazards import BUCKETS, word_ngrams
 from cada.judging.meaning import WIDTH, embed
 from cada.judging.refusal import RefusalJudge
+from cada.judging.verdict import Outcome
 from cada.requests.sources import load_requests
 
 PACKAGE = Path(__file__).parents[1] / "src/cada/judging"
@@ -51,7 +53,7 @@ def main(
             f"{SHUFFLES} shuffles), n = {len(labels)}, the majority {1 - labels.mean():.3f}"
         )
         return
-    weights = fit(rows, labels, _requests(data, leave_out=frozenset()))
+    weights = fit(rows, labels, request_weights(_requests(data, leave_out=frozenset())))
     save_file(weights, PACKAGE / FILE)
     typer.echo(f"{len(rows)} answers, {(PACKAGE / FILE).stat().st_size / 1e3:.0f} kB")
 
@@ -60,13 +62,13 @@ def five_folds(data: Path, shuffles: int = SHUFFLES) -> list[float]:
     """The accuracy on goals that were left out, for each shuffle of the goals."""
     rows, labels = _labelled(data)
     goals = np.array([row["goal"].strip() for row in rows])
-    requests = _requests(data, leave_out=frozenset(goals))
+    request = request_weights(_requests(data, leave_out=frozenset(goals)))
     shares = []
     for seed in range(shuffles):
         said = np.zeros_like(labels)
         folds = StratifiedGroupKFold(5, shuffle=True, random_state=seed)
         for train, test in folds.split(goals, labels, goals):
-            weights = fit([rows[i] for i in train], labels[train], requests)
+            weights = fit([rows[i] for i in train], labels[train], request)
             said[test] = logits([rows[i] for i in test], weights) > 0
         shares.append(float((said == labels).mean()))
     return shares
@@ -77,12 +79,16 @@ def _labelled(data: Path) -> tuple[Rows, NDArray[np.int64]]:
     return rows, np.array([int(row["human_majority"]) for row in rows])
 
 
-def fit(rows: Rows, labels: NDArray[np.int64], requests: list[tuple[str, bool]]) -> Weights:
-    """The weights as the package keeps them."""
+def request_weights(requests: list[tuple[str, bool]]) -> NDArray[np.float32]:
+    """How harmful a request looks, as weights of its vector, and a bias."""
     texts, harmful = zip(*requests, strict=True)
-    first = LogisticRegression(C=30, max_iter=500).fit(embed(texts), harmful)
-    request = np.append(first.coef_[0], first.intercept_).astype(np.float32)
-    counts = [ngrams(row["target_response"])[0] for row in rows]
+    fitted = LogisticRegression(C=30, max_iter=500).fit(embed(texts), harmful)
+    return np.append(fitted.coef_[0], fitted.intercept_).astype(np.float32)
+
+
+def fit(rows: Rows, labels: NDArray[np.int64], request: NDArray[np.float32]) -> Weights:
+    """The weights as the package keeps them; `request` as `request_weights` gives it."""
+    counts = [word_ngrams(row["target_response"]) for row in rows]
     present = np.bincount([b for found in counts for b in found], minlength=BUCKETS)
     idf = (np.log((1 + len(rows)) / (1 + present)) + 1).astype(np.float32)
     few, vectors, grams = _features(rows, request, idf)
@@ -115,11 +121,10 @@ def logits(rows: Rows, weights: Weights) -> NDArray[np.float64]:
 def _features(
     rows: Rows, request: NDArray[np.float32], idf: NDArray[np.float32]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], csr_matrix]:
-    judge = RefusalJudge()
     few = []
     columns, values, ends = [], [], [0]
     for row in rows:
-        outcome = judge.judge(row["goal"], row["target_response"]).outcome
+        outcome = _outcome(row["goal"], row["target_response"])
         few.append(dense(row["goal"], outcome, request))
         buckets, weights = words(row["target_response"], idf)
         columns.append(buckets)
@@ -129,6 +134,12 @@ def _features(
         (np.concatenate(values), np.concatenate(columns), ends), (len(rows), BUCKETS)
     )
     return np.stack(few), embed([row["target_response"] for row in rows]), grams
+
+
+@cache
+def _outcome(goal: str, response: str) -> Outcome:
+    """The refusal judge's, once for all folds."""
+    return RefusalJudge().judge(goal, response).outcome
 
 
 def _requests(data: Path, leave_out: frozenset[str]) -> list[tuple[str, bool]]:

@@ -22,6 +22,7 @@ from benchmarks.speed.cases import (
     fits_case,
     growth_case,
     halving_token,
+    memory_case,
     rollouts_case,
     slope,
     step_case,
@@ -265,12 +266,9 @@ def test_every_case_gives_its_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_memory_is_measured_in_processes_of_their_own() -> None:
-    command = [sys.executable, "-m", "benchmarks.speed", "memory", "--random", "tiny"]
-    done = subprocess.run(
-        [*command, "--scale", "0.5"], cwd=ROOT, capture_output=True, text=True, check=True
-    )
-    row = json.loads(done.stdout)
+def test_memory_is_measured_in_processes_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    row = memory_case(tiny_bench(arguments=["--random", "tiny", "--scale", "0.5"]), "memory")
     assert 0 < row["ours_peak_mb"] < row["peer_peak_mb"]
 
 

@@ -147,6 +147,7 @@ def study(data: dict[str, Any], *overrides: str) -> StudyRecipe:
 
 
 def cada(*arguments: object) -> subprocess.CompletedProcess[str]:
+    """A process of its own: for what must be alike in another one."""
     return subprocess.run(
         [sys.executable, "-m", "cada", *map(str, arguments)],
         capture_output=True,
@@ -359,7 +360,7 @@ def test_the_chosen_candidates_training_is_not_done_twice(
     assert not list(out.rglob("checkpoints"))
     for name in ("cada", "sft"):
         cell = out / "cells" / name / "seed-0"
-        done = cada("align", cell / "config.yaml", f"output={tmp_path / 'alone' / name}")
+        done = here("align", cell / "config.yaml", f"output={tmp_path / 'alone' / name}")
         assert done.returncode == 0, done.stderr
         for file in ("evaluation.json", "model/model.safetensors"):
             assert (tmp_path / "alone" / name / file).read_bytes() == (cell / file).read_bytes()
@@ -388,7 +389,7 @@ def test_baselines_and_phases_share_a_study(plain: dict[str, Any], tmp_path: Pat
     codes = record.cells["sft_dr"].runs["0"].results["mixed|none|none"]
     assert [codes[f"e{n}"][0] for n in range(3)] == ["R", "R", "R"]
     # The baseline changes nothing for the cell that is trained after it.
-    done = cada("align", tmp_path / "study/cells/cada/seed-0/config.yaml",
+    done = here("align", tmp_path / "study/cells/cada/seed-0/config.yaml",
                 f"output={tmp_path / 'alone'}")  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "alone/evaluation.json").read_bytes() == (
@@ -505,4 +506,4 @@ def test_the_command_tells_what_it_did(plain: dict[str, Any], tmp_path: Path) ->
     bad = here("study", tmp_path / "study.yaml", "--seeds", "a")
     assert bad.returncode == 2
     assert "no list of whole numbers" in bad.stderr
-    assert "a recipe is missing" in cada("study").stderr
+    assert "a recipe is missing" in here("study").stderr

@@ -8,6 +8,7 @@ import pytest
 
 from cada.files import read_json_lines
 from cada.models.load import load_policy
+from tests.command import here
 from tests.pipelines.test_align import cada, one_line, recipe, requests_file
 from tests.pipelines.test_many import launch
 from tests.rollout.fake_vllm import FakeVllm
@@ -29,7 +30,7 @@ def through(server: FakeVllm) -> list[str]:
 
 @pytest.mark.slow
 def test_align_with_a_server(recipe: Path, server: FakeVllm) -> None:
-    done = cada("align", recipe, *through(server), FAR, "--json")
+    done = here("align", recipe, *through(server), FAR, "--json")
     assert done.returncode == 0, done.stderr
     run = recipe.parent / "run"
     found = [row["sampler_mismatch"] for row in read_json_lines(run / "metrics.jsonl")]
@@ -56,7 +57,7 @@ def test_two_processes_with_one_server(recipe: Path, server: FakeVllm, shards: b
 @pytest.mark.slow
 def test_no_server_is_told_before_anything_is_done(recipe: Path, server: FakeVllm) -> None:
     server.development = False
-    told = one_line(cada("align", recipe, *through(server)))
+    told = one_line(here("align", recipe, *through(server)))
     assert "it lacks the development mode" in told
     assert not (recipe.parent / "run").exists()
 
@@ -71,6 +72,6 @@ def test_a_lost_server_is_one_line_and_the_same_command_goes_on(
     assert "2 of 4 prompts are sampled and kept" in told
     server.answers = None
     # how the server is reached may change
-    done = cada("align", recipe, *through(server), FAR, "rollout.vllm.concurrency=2", "--json")
+    done = here("align", recipe, *through(server), FAR, "rollout.vllm.concurrency=2", "--json")
     assert done.returncode == 0, done.stderr
     assert len(server.bodies) == 2 * 4

@@ -1,9 +1,6 @@
 """Baselines: which outputs are learnt, on which prompt, and that TRL's training can be resumed."""
 
 import json
-import os
-import subprocess
-import sys
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,6 +23,7 @@ from cada.rollout.remembering import RememberingEngine
 from cada.rollout.types import Prompt, Rollout, Sampling
 from cada.training.baseline import BaselineTrainer, check_baseline
 from cada.training.baseline_data import Example, Pair
+from tests.command import here
 from tests.judging.chat_server import ChatServer
 
 REFUSED = (
@@ -408,16 +406,7 @@ def test_a_baseline_recipe_runs_to_a_report(tiny_folder: Path, tmp_path: Path) -
         encoding="utf-8",
     )  # fmt: skip
 
-    def cada(*arguments: object) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "cada", *map(str, arguments)],
-            capture_output=True,
-            text=True,
-            check=False,
-            env={**os.environ, "COLUMNS": "200"},
-        )
-
-    done = cada("align", recipe, "--json")
+    done = here("align", recipe, "--json")
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)["rows"]
     refused = {
@@ -432,7 +421,7 @@ def test_a_baseline_recipe_runs_to_a_report(tiny_folder: Path, tmp_path: Path) -
     assert (tmp_path / "run" / "report.html").stat().st_size > 0
     assert "supervised fine-tuning (TRL)" in (tmp_path / "run/model/README.md").read_text("utf-8")
     assert not (tmp_path / "run" / "checkpoints").exists()
-    again = cada("align", recipe, "--json")
+    again = here("align", recipe, "--json")
     assert json.loads(again.stdout)["rows"] == found
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import load
 
-from cada.judging.hazards import BUCKETS, damped, ngrams
+from cada.judging.hazards import BUCKETS, damped, word_ngrams
 from cada.judging.meaning import embed
 from cada.judging.refusal import RefusalJudge
 from cada.judging.verdict import Outcome, Verdict
@@ -76,7 +76,7 @@ def dense(request: str, outcome: Outcome, weights: Vector) -> Vector:
 
 def words(response: str, idf: Vector) -> tuple[NDArray[np.int64], Vector]:
     """The buckets of words and pairs of words, and their tf-idf values of length 1."""
-    counts, _ = ngrams(response)
+    counts = word_ngrams(response)
     buckets = np.fromiter(counts, dtype=np.int64, count=len(counts))
     values = np.fromiter(map(damped, counts.values()), dtype=np.float32, count=len(counts))
     values *= idf[buckets]

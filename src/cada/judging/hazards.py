@@ -86,19 +86,28 @@ class HazardClassifier:
         return _shipped() if path is None else _parse(_bytes(path), str(path))
 
 
+def word_ngrams(text: str) -> Counter[int]:
+    """Counts of hashed words and pairs of words."""
+    words = _words(text)
+    whole = words + [f"{first} {second}" for first, second in pairwise(words)]
+    return Counter(zlib.crc32(gram.encode()) % BUCKETS for gram in whole)
+
+
 def ngrams(text: str) -> tuple[Counter[int], Counter[int]]:
     """Counts of hashed n-grams: words and pairs of words; 3 to 5 characters within a word."""
-    words = _WORD.findall(text[:_LONGEST].lower())
-    whole = words + [f"{first} {second}" for first, second in pairwise(words)]
     pieces = []
-    for word in words:
+    for word in _words(text):
         padded = f" {word} "
         for n in _CHARACTERS:
             pieces += [padded[i : i + n] for i in range(max(1, len(padded) - n + 1))]
     return (
-        Counter(zlib.crc32(gram.encode()) % BUCKETS for gram in whole),
+        word_ngrams(text),
         Counter(BUCKETS + zlib.crc32(gram.encode()) % BUCKETS for gram in pieces),
     )
+
+
+def _words(text: str) -> list[str]:
+    return _WORD.findall(text[:_LONGEST].lower())
 
 
 def damped(count: int) -> float:
