@@ -1,5 +1,6 @@
 """Load a casebook from the package, a folder or one YAML file, and check it as a whole."""
 
+from functools import cache
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -28,7 +29,16 @@ def load_casebook(source: str | Path) -> Casebook:
     Raises:
         CadaError: the first thing that is wrong, with its file, line and field.
     """
-    read = _read_default() if source == DEFAULT else _read_path(Path(source))
+    return _shipped() if source == DEFAULT else _checked(_read_path(Path(source)))
+
+
+@cache
+def _shipped() -> Casebook:
+    """The shipped casebook: nothing in it can be changed, so that one will do."""
+    return _checked(_read_folder(files("cada.casebook") / DEFAULT))
+
+
+def _checked(read: Source) -> Casebook:
     _fill_case_hazards(read)
     try:
         casebook = Casebook.model_validate(read.data)
@@ -40,10 +50,6 @@ def load_casebook(source: str | Path) -> Casebook:
     return casebook.model_copy(
         update={"hazards": tuple(sorted(casebook.hazards, key=lambda hazard: hazard.number))}
     )
-
-
-def _read_default() -> Source:
-    return _read_folder(files("cada.casebook") / DEFAULT)
 
 
 def _read_path(path: Path) -> Source:
