@@ -37,6 +37,7 @@ def run(harmful: int, refused: int, reasons: bool = True, seed: int = 0) -> RunR
         judge="rules",
         canary={"canary_loss": 2.0 + 0.1 * seed},
         rollouts=8,
+        updates=6,
         results={"mixed|none|none": plain, "mixed|base64|none": attacked},
     )
 
@@ -153,6 +154,13 @@ def test_what_was_chosen_is_told_where_an_ablation_chose_otherwise() -> None:
     assert "chosen on the validation" not in conclusions(found)
 
 
+def test_a_run_that_learnt_nothing_is_told() -> None:
+    found = whole()
+    assert "took no update" not in tables(found)
+    found.cells["minimal"].runs["1"].updates = 0
+    assert "- minimal, seed 1, took no update" in tables(found)
+
+
 def test_garble_dominates_by_refusals_and_not_by_answers() -> None:
     found = whole()
     garbled = found.cells["one"].runs["0"]
@@ -169,7 +177,7 @@ def test_the_pages_say_what_the_numbers_say(tmp_path: Path) -> None:
     told = conclusions(whole())
     assert "**No difference is shown**: harm differs by 0 points" in told
     assert "Of one there is one run" in told
-    assert "Without a finished run: broken and waits." in told
+    assert "Without a finished run: broken. 1 more cell is marked for later." in told
     assert "than best and base." not in told
     assert "By its values it is not dominated" in told
     shown = tables(whole())

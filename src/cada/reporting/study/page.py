@@ -141,7 +141,14 @@ def _table2(record: StudyRecord, rows: Sequence[Row], columns: Sequence[Measure]
         for seed, run in done(cell).items()
         if run.stopped
     ]
-    told = "".join(f"- {note}\n" for note in [*notes, *stopped])
+    idle = [
+        f"{_plain(name)}, seed {seed}, took no update, for nothing that it sampled could be "
+        "learnt: it is the untrained model"
+        for name, cell in record.cells.items()
+        for seed, run in done(cell).items()
+        if not cell.untrained and not run.updates
+    ]
+    told = "".join(f"- {note}\n" for note in [*notes, *stopped, *idle])
     return _markdown(head, lines) + (f"\n{told}" if told else "")
 
 
@@ -216,8 +223,11 @@ def _scope(record: StudyRecord, rows: dict[str, Row]) -> str:
         told = _listed([_plain(n) for n in few])
         text += f" Of {told} there is one run: its intervals know nothing of other seeds."
     unrun = [n for n, cell in record.cells.items() if not done(cell)]
-    if unrun:
-        text += f" Without a finished run: {_listed([_plain(n) for n in unrun])}."
+    awaited = [n for n in unrun if record.cells[n].runs or not record.cells[n].later]
+    if awaited:
+        text += f" Without a finished run: {_listed([_plain(n) for n in awaited])}."
+    if later := len(unrun) - len(awaited):
+        text += f" {later} more {'cell is' if later == 1 else 'cells are'} marked for later."
     return f"{text}\n"
 
 
