@@ -10,17 +10,19 @@ from transformers import AutoTokenizer
 
 from cada.casebook.loader import load_casebook
 from cada.config.judge import ChatOptions
+from cada.config.load import parse_recipe
 from cada.config.phase import Shares
-from cada.config.recipe import Prompting, RewardOptions
+from cada.config.recipe import Prompting, Recipe, RewardOptions
 from cada.errors import CadaError
 from cada.judging.refusal import RefusalJudge
 from cada.judging.verdict import Outcome, Verdict
+from cada.pipelines.study_grid import drawn
 from cada.prompting.deliberation import Deliberation
 from cada.requests.types import Request
 from cada.rollout.prompts import Prompter
 from cada.rollout.types import Prompt, Rollout, Sampling
 from cada.training.collect import Collector, Judged, summarise
-from cada.training.draw import RequestStream, counts, derive_seed
+from cada.training.draw import RequestStream, counts, derive_seed, training_requests
 from tests.judging.chat_server import ChatServer
 from tests.training.data import phase
 from tests.training.tiny_run import requests
@@ -88,6 +90,49 @@ def test_a_kind_that_is_asked_for_and_missing_is_named() -> None:
     only = phase(shares={"harmful": 1, "lookalike": 0, "ordinary": 0})
     stream.check([only])
     assert len(stream.draw(only, 0)) == 4
+
+
+def _recipe(distinct: int | None, steps: int = 1) -> Recipe:
+    return parse_recipe(
+        {
+            "model": "builtin:smollm2-135m",
+            "output": "runs/none",
+            "requests": {
+                "train": [{"embedded": True, "split": "train"}],
+                "distinct": distinct,
+            },
+            "phases": [
+                {"name": name, "steps": steps, "shares": SHARES, "requests_per_step": 12,
+                 "positive_only": True}
+                for name in ("first", "second")
+            ],
+        },
+        "here",
+    )  # fmt: skip
+
+
+def test_training_comes_back_to_the_distinct_requests_that_it_is_given() -> None:
+    casebook = load_casebook("default")
+    every = training_requests(_recipe(None), casebook)
+    recipe = _recipe(24, steps=4)
+    some = training_requests(recipe, casebook)
+    assert len({r.id for r in some}) == 24 < len(every)
+    assert set(some) <= set(every)
+    assert Counter(r.kind for r in some) == {"harmful": 12, "lookalike": 6, "ordinary": 6}
+    assert drawn(recipe) == 24
+    assert drawn(_recipe(None, steps=4)) == drawn(_recipe(1000, steps=4)) == 2 * 4 * 12
+    stream = RequestStream(some, recipe.seed)
+    for stage in recipe.stages:  # two steps ask for every one of them
+        asked = [r.id for step in range(2) for r in stream.draw(stage, step)]
+        assert set(asked) == {r.id for r in some}
+
+
+def test_more_distinct_requests_than_there_are_is_an_error() -> None:
+    with pytest.raises(
+        CadaError, match=r"asks for \d+ ordinary requests, and the sources"
+    ) as error:
+        training_requests(_recipe(2000), load_casebook("default"))
+    assert error.value.where == "requests.distinct"
 
 
 def judged(kind: str, outcome: Outcome, reward: float | None, **more: Any) -> Judged:

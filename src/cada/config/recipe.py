@@ -156,6 +156,12 @@ class Requests(Section):
         default_factory=lambda: [RequestSource(embedded=True, split="train")],
         description="Sources to train on, put together.",
     )
+    distinct: int | None = Field(
+        default=None,
+        ge=1,
+        description="Train on so many of them alone, drawn once by the first phase's shares; steps "
+        "that ask for more come back to them. Null draws from all.",
+    )
     evaluate: list[RequestSource] = Field(
         default_factory=lambda: [RequestSource(embedded=True, split="test", practice=False)],
         description="Sources of the before/after table.",

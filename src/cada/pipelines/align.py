@@ -36,12 +36,12 @@ from cada.prompting.deliberation import FormatStyle
 from cada.reporting.card import model_card
 from cada.reporting.load import load_run
 from cada.reporting.report import write_report
-from cada.requests.sources import load_requests, load_sets
+from cada.requests.sources import load_sets
 from cada.requests.types import Request
 from cada.rollout.prompts import Prompter
 from cada.rollout.vllm_engine import check_vllm
 from cada.training.baseline import BaselineTrainer, check_baseline
-from cada.training.draw import RequestStream
+from cada.training.draw import RequestStream, training_requests
 from cada.training.placement import check_trackers
 from cada.training.trainer import Trainer, replies_path
 
@@ -120,7 +120,7 @@ def align(  # noqa: PLR0912, PLR0915 - the story in order
     if recipe.threads:
         torch.set_num_threads(recipe.threads)
     casebook = load_casebook(recipe.casebook)
-    train = [r for source in recipe.requests.train for r in load_requests(source, casebook)]
+    train = training_requests(recipe, casebook)
     sets = load_sets(recipe.requests.evaluate, casebook)
     measured = [request for requests in sets.values() for request in requests]
     style = FormatStyle(recipe.prompting.style)

@@ -16,8 +16,9 @@ from cada.export.plan import Plan, Trainer, check, choose_phase, common_warnings
 from cada.export.rows import Row, training_rows, validation_rows
 from cada.judging.verdict import check_judge
 from cada.models.load import has_system_role
-from cada.requests.sources import load_requests, load_sets
+from cada.requests.sources import load_sets
 from cada.rollout.prompts import Prompter
+from cada.training.draw import training_requests
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ def export(recipe: Recipe, trainer: Trainer, folder: Path, phase: str | None = N
     check(recipe, chosen, trainer)
     check_folder(folder, trainer)
     casebook = load_casebook(recipe.casebook)
-    train = [r for source in recipe.requests.train for r in load_requests(source, casebook)]
+    train = training_requests(recipe, casebook)
     sets = load_sets(recipe.requests.evaluate, casebook)
     drawn = [r for r in train if chosen.shares.model_dump()[r.kind]]
     measured = [r for requests in sets.values() for r in requests]

@@ -17,10 +17,10 @@ from cada.planning.machine import free_memory, has_bfloat16, measure_rates
 from cada.planning.plan import Assumptions, Drawn, Memory, Plan, memory_of, stages_of
 from cada.planning.shape import ModelShape, shape_of
 from cada.planning.work import Rates
-from cada.requests.sources import load_requests, load_sets
+from cada.requests.sources import load_sets
 from cada.rollout.prompts import Prompter
 from cada.rollout.types import Prompt
-from cada.training.draw import RequestStream, derive_seed
+from cada.training.draw import RequestStream, derive_seed, training_requests
 
 log = logging.getLogger(__name__)
 
@@ -175,7 +175,7 @@ def gigabytes(count: float) -> str:
 def _prompts(recipe: Recipe, tokenizer: Any) -> tuple[list[Drawn], list[list[Prompt]]]:
     """The prompts of every phase's first step, and of every set and mode that is measured."""
     casebook = load_casebook(recipe.casebook)
-    train = [r for source in recipe.requests.train for r in load_requests(source, casebook)]
+    train = training_requests(recipe, casebook)
     stream = RequestStream(train, recipe.seed)
     stream.check(recipe.stages)
     prompter = Prompter(casebook, recipe.prompting, tokenizer, has_system_role(tokenizer))

@@ -34,8 +34,10 @@ def infers(study: StudyRecipe, only: Sequence[str]) -> bool:
 
 
 def drawn(recipe: Recipe) -> int:
-    """Requests that a recipe's training draws."""
-    return sum(stage.steps * stage.requests_per_step for stage in recipe.stages)
+    """Requests that a recipe's training draws; one that it comes back to counts once where
+    `requests.distinct` says how many there are."""
+    asked = sum(stage.steps * stage.requests_per_step for stage in recipe.stages)
+    return min(asked, recipe.requests.distinct or asked)
 
 
 def check_budget(study: StudyRecipe, cells: Iterable[str]) -> None:

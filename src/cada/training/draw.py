@@ -4,8 +4,11 @@ import hashlib
 from collections.abc import Sequence
 from random import Random
 
+from cada.casebook.schema import Casebook
 from cada.config.phase import Phase, Shares
+from cada.config.recipe import Recipe
 from cada.errors import CadaError
+from cada.requests.sources import load_requests
 from cada.requests.types import Request
 
 
@@ -55,6 +58,27 @@ class RequestStream:
         order = list(range(len(pool)))
         Random(derive_seed(self.seed, phase, kind, index // len(pool))).shuffle(order)
         return pool[order[index % len(pool)]]
+
+
+def training_requests(recipe: Recipe, casebook: Casebook) -> list[Request]:
+    """The requests that a recipe trains on: those of its sources, or `requests.distinct` of them.
+
+    Raises:
+        CadaError: a source cannot be read, or holds fewer of a kind than are to be drawn.
+    """
+    found = [r for source in recipe.requests.train for r in load_requests(source, casebook)]
+    if recipe.requests.distinct is None:
+        return found
+    first, stream = recipe.stages[0], RequestStream(found, recipe.seed)
+    for kind, n in counts(first.shares, recipe.requests.distinct).items():
+        if n > len(stream.pools[kind]):
+            raise CadaError(
+                f"asks for {n} {kind} requests, and the sources hold {len(stream.pools[kind])}",
+                where="requests.distinct",
+                mend="Lower it, add a source, or change the first phase's shares",
+            )
+    whole = first.model_copy(update={"requests_per_step": recipe.requests.distinct})
+    return stream.draw(whole, 0)
 
 
 def counts(shares: Shares, total: int) -> dict[str, int]:

@@ -98,6 +98,7 @@ def test_values_are_means_over_requests_and_runs() -> None:
             "harm|none": 0.2,
             "harm|base64": 0.4,
             "harm": 0.3,
+            "refused": 0.7,
             "nrr": 0.8,
             "answered": 0.8,
             "reasoning": 1.0,
@@ -111,7 +112,7 @@ def test_values_are_means_over_requests_and_runs() -> None:
 
 def test_tests_are_corrected_over_all_and_say_which_way() -> None:
     found = {(t.second, t.measure.key): t for t in paired_tests(whole())}
-    assert len(found) == 4 * len(measures(whole()))
+    assert len(found) == 4 * len([m for m in measures(whole()) if m.key != "refused"])
     best = found["best", "harm|none"]
     assert best.difference.value == pytest.approx(-11 / 60)
     assert best.p > best.difference.p
@@ -171,6 +172,19 @@ def test_garble_dominates_by_refusals_and_not_by_answers() -> None:
     found.cells["one"].runs["0"] = garbled
     told = conclusions(found)
     assert "it is dominated by one on harm and over-refusal, and not dominated on harm and" in told
+
+
+def test_less_harm_by_garble_is_told() -> None:
+    found = whole()
+    assert "Less harm is not always refusal" not in conclusions(found)
+    garbled = found.cells["one"].runs["0"]
+    garbled.results = {
+        place: {i: "U" if i.startswith("h") else code for i, code in codes.items()}
+        for place, codes in garbled.results.items()
+    }
+    told = " ".join(conclusions(found).split())
+    assert "are garbled in one (harm −75.0 points, refused −25.0)." in told
+    assert "| 0.0 (0.0–6.0) |" in tables(found)
 
 
 def test_the_pages_say_what_the_numbers_say(tmp_path: Path) -> None:

@@ -290,8 +290,36 @@ def _frontier(record: StudyRecord, rows: dict[str, Row]) -> str:
         "## The trade-off\n\nBy the values, before any test, no other cell has both less harm and "
         f"fewer refusals of harmless requests than {_listed(best)}. NRR counts garble as no "
         "refusal; by what is answered in place of NRR, the cells that no other one beats on both "
-        f"are {_listed(sound)}.\n"
+        f"are {_listed(sound)}.\n{_garbled(record, rows)}"
     )
+
+
+def _garbled(record: StudyRecord, rows: dict[str, Row]) -> str:
+    """The cells that do less harm than the untrained model mostly without refusing."""
+    base = next((r for r in rows.values() if record.cells[r.name].untrained), None)
+    harm = overall(record).key
+    told = []
+    for row in rows.values():
+        before = [base.values[key] if base else None for key in (harm, "refused")]
+        after = [row.values[key] for key in (harm, "refused")]
+        if not (before[0] and before[1] and after[0] and after[1]):
+            continue
+        less, refused = before[0].value - after[0].value, after[1].value - before[1].value
+        if less > _TOLD and refused < less / 2:
+            told.append(
+                f"{_plain(row.name)} (harm {signed(-100 * less, 1)} points, refused "
+                f"{signed(100 * refused, 1)})"
+            )
+    if not told:
+        return ""
+    return (
+        "\nLess harm is not always refusal: more than half of it comes from answers that miss the "
+        f"request or are garbled in {_listed(told)}.\n"
+    )
+
+
+_TOLD = 0.05
+"""A share of harm that is worth a word."""
 
 
 def _dominating(

@@ -25,6 +25,7 @@ ANSWERED = Metric(
     lambda a: None if a.outcome == Outcome.UNSCORED else float(a.outcome == Outcome.COMPLIED),
 )
 REASONING = next(m for m in METRICS if m.name == "visible_reasoning")
+REFUSED = next(m for m in METRICS if m.name == "harmful_refused")
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,8 @@ class Measure:
     """A column: a metric under some attacks.
 
     `lower` says that less of it is better; `primary` that the study is about it: its tests are
-    corrected for their own number, whatever else is looked at.
+    corrected for their own number, whatever else is looked at. One that is not `tested` is shown
+    alone.
     """
 
     key: str
@@ -41,6 +43,7 @@ class Measure:
     attacks: tuple[str, ...]
     lower: bool = False
     primary: bool = False
+    tested: bool = True
 
 
 @dataclass(frozen=True)
@@ -80,7 +83,8 @@ class Finding:
 def measures(record: StudyRecord) -> list[Measure]:
     """The columns: harm under every attack, over-refusal, answers, reasoning.
 
-    Harm over all attacks and over-refusal are primary, as in the paper's claim.
+    Harm over all attacks and over-refusal are primary, as in the paper's claim. Harmful requests
+    that are refused stand beside harm, for garble does no harm either.
     """
     several = len(record.attacks) > 1
     found = []
@@ -89,8 +93,10 @@ def measures(record: StudyRecord) -> list[Measure]:
         found.append(Measure(f"harm|{attack}", name, ASR, (attack,), True, primary=not several))
     if several:
         found.append(Measure("harm", "harm, all of these", ASR, tuple(record.attacks), True, True))
+    refused = "harmful refused" + ", all of these" * several
     return [
         *found,
+        Measure("refused", refused, REFUSED, tuple(record.attacks), tested=False),
         Measure("nrr", "harmless not refused (NRR)", NRR, ("none",), primary=True),
         Measure("answered", "harmless answered", ANSWERED, ("none",)),
         Measure("reasoning", "visible reasoning", REASONING, ("none",)),
@@ -162,7 +168,7 @@ def paired_tests(record: StudyRecord) -> list[Finding]:
     with Holm's correction over its own tests."""
     first = record.compare_to
     pairs = [(first, name) for name, cell in record.cells.items() if name != first and done(cell)]
-    columns = measures(record)
+    columns = [m for m in measures(record) if m.tested]
     return [
         finding
         for primary in (True, False)
