@@ -241,6 +241,23 @@ def test_a_stopped_study_goes_on_and_finds_the_same(plain: dict[str, Any], tmp_p
 
 
 @pytest.mark.slow
+def test_a_study_that_goes_on_from_its_record_alone_measures_the_untrained_model_once(
+    plain: dict[str, Any], tmp_path: Path
+) -> None:
+    plain["inference"] = None
+    whole = run_study(study(plain), Quiet())
+    run_study(study(plain, f"output={tmp_path / 'begun'}"), Quiet(), seeds=[0])
+    (tmp_path / "moved").mkdir()
+    (tmp_path / "begun" / FILE).rename(tmp_path / "moved" / FILE)
+    watcher = Measuring()
+    record = run_study(study(plain, f"output={tmp_path / 'moved'}"), watcher)
+    before = {stage for stage, text, _ in watcher.told if text.startswith("before")}
+    assert before == {"cada, seed 1"}
+    for name in ("cada", "slow"):
+        assert record.cells[name].runs["1"].results == whole.cells[name].runs["1"].results
+
+
+@pytest.mark.slow
 def test_a_cell_that_fails_is_told_and_the_rest_goes_on(
     plain: dict[str, Any], tmp_path: Path
 ) -> None:

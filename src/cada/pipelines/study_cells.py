@@ -82,6 +82,8 @@ class Cells:
             self._reuse(recipe, output, self._bare())
             self._adopt(name, seed, recipe, output)
             align(recipe, self.watcher, sampled=self._sampled(recipe))
+            if (bare := self._bare()) and self._starts_alike(recipe):
+                _copy(output / _BEFORE, bare)  # of a study that goes on from its record alone
             return _aligned(recipe, output, digest)
 
         made = _tried(work, digest)
@@ -273,12 +275,14 @@ class Cells:
         return self.folder / "sampled" / digest_of(recipe.model_dump(mode="json", include=fields))
 
     def _bare(self) -> Path | None:
-        """The untrained model's answers to the bare requests of the test, where they are known."""
+        """Where the untrained model's answers to the test's bare requests are kept, once known."""
         untrained = next((n for n, cell in self.study.cells.items() if cell is None), None)
         if untrained is None:
             return None
         runs = self.record.cells[untrained].runs
         done = next((seed for seed, run in runs.items() if run.status == "done"), None)
+        if done is None:
+            return None
         return self.folder / "cells" / untrained / f"seed-{done}" / "answers.jsonl"
 
 
