@@ -456,6 +456,7 @@ def test_a_foreign_folder_is_left_alone(plain: dict[str, Any], tmp_path: Path) -
         ({"cells": {"cada": {"changes": {"baseline": {"kind": "ppo"}}}}}, "cell 'cada'"),
         ({"cells": {"cada": {"candidates": [{}]}}}, "need selection"),
         ({"budgets": 3}, "Did you mean 'budget'"),
+        ({"cells": {"cada": {"base": "none.yaml"}}}, "there is no such recipe"),
     ],
 )
 def test_bad_recipes_are_told(plain: dict[str, Any], change: dict[str, Any], expected: str) -> None:
@@ -463,6 +464,20 @@ def test_bad_recipes_are_told(plain: dict[str, Any], change: dict[str, Any], exp
     with pytest.raises(CadaError) as error:
         study(data)
     assert expected in str(error.value)
+
+
+def test_a_cell_may_start_from_a_recipe_of_its_own(plain: dict[str, Any], tmp_path: Path) -> None:
+    own = dict(plain["base"], seed=3, phases=[{**PHASE, "name": "mine"}])
+    (tmp_path / "own.yaml").write_text(yaml.safe_dump(own), encoding="utf-8")
+    plain["cells"]["own"] = {
+        "base": str(tmp_path / "own.yaml"),
+        "changes": {"phases.0.max_tokens": 5},
+    }
+    made = study(plain)
+    found = made.recipe("own", {"seed": 4})
+    assert [(p.name, p.max_tokens) for p in found.phases] == [("mine", 5)]
+    assert found.seed == 4
+    assert [p.name for p in made.recipe("cada").phases] == ["reinforce"]
 
 
 @pytest.mark.slow

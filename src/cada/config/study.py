@@ -25,6 +25,11 @@ class Cell(Section):
     """One method: what it changes of the base recipe."""
 
     about: str = Field(default="", description="What it is, in a few words, for the tables.")
+    base: dict[str, Any] | None = Field(
+        default=None,
+        description="The recipe to change in place of the study's base: a mapping, or the path of "
+        "a recipe's file.",
+    )
     changes: dict[str, Any] = Field(
         default_factory=dict,
         description="Of the base recipe; mappings are merged, a dotted key leads into lists. "
@@ -142,7 +147,7 @@ class StudyRecipe(Section):
         return digest_of(data)
 
     def recipe(self, cell: str, *more: dict[str, Any]) -> Recipe:
-        """The recipe of a cell's run: the base with the cell's changes, then `more` of them.
+        """The recipe of a cell's run: its base with the cell's changes, then `more` of them.
 
         Raises:
             CadaError: the cell is the untrained model, or its changes make no recipe.
@@ -151,7 +156,7 @@ class StudyRecipe(Section):
         where = f"cell {cell!r}"
         if found is None:
             raise CadaError("is the untrained model", where=where, mend="It has no recipe")
-        data = self.base
+        data = self.base if found.base is None else found.base
         for changes in (found.changes, *more):
             if changes.get("baseline"):
                 data = {key: value for key, value in data.items() if key != "phases"}
@@ -182,8 +187,10 @@ def load_study(path: Path, overrides: list[str] | None = None) -> StudyRecipe:
         CadaError: no such file, an unknown key or an impossible value, in a cell too.
     """
     data = read_mapping(path)
-    if isinstance(data.get("base"), str):
-        data["base"] = read_mapping(Path(data["base"]))
+    cells = data["cells"].values() if isinstance(data.get("cells"), dict) else []
+    for part in (data, *(cell for cell in cells if isinstance(cell, dict))):
+        if isinstance(part.get("base"), str):
+            part["base"] = read_mapping(Path(part["base"]))
     apply(data, overrides)
     study = validate(StudyRecipe, data, str(path))
     study.untrained()
