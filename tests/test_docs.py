@@ -12,6 +12,7 @@ from cada.cli.main import app
 from cada.config.load import load_recipe
 from cada.config.study import load_study
 from cada.pipelines.study_grid import check_budget
+from cada.reporting.study.record import read_record
 from tests.command import here
 from tests.reporting.runs import answers, good_after, good_before, write_evaluation, write_run
 
@@ -87,6 +88,21 @@ def test_every_study_loads_and_opens_with_its_command(path: Path) -> None:
     assert path.read_text("utf-8").startswith(f"# cada study recipes/study/{path.name}\n")
     study = load_study(path)
     check_budget(study, [name for name, cell in study.cells.items() if cell is not None])
+
+
+def test_the_recommended_recipe_is_what_the_study_chose() -> None:
+    study = load_study(ROOT / "recipes/study/smollm2.yaml")
+    cell = read_record(ROOT / "docs/smollm2-study/study.json").cells["recommended"]
+    assert cell.chosen is not None
+    measured = study.recipe("recommended", cell.candidates[cell.chosen].changes)
+    shipped = load_recipe(ROOT / "recipes/recommended.yaml")
+    assert shipped.phases == measured.phases
+    for part in ("model", "prompting", "reward", "judge", "merge_lora"):
+        assert getattr(shipped, part) == getattr(measured, part)
+    assert shipped.lora is not None
+    assert measured.lora is not None
+    # With one phase, adapters for each phase are one pair.
+    assert shipped.lora.model_dump() == measured.lora.model_dump() | {"per_phase": False}
 
 
 @pytest.mark.slow
