@@ -17,7 +17,15 @@ from cada.reporting.study.record import (
     read_record,
     write_record,
 )
-from cada.reporting.study.table import cell_rows, compared, measures, overall, paired_tests
+from cada.reporting.study.table import (
+    against,
+    against_in_earnest,
+    cell_rows,
+    compared,
+    measures,
+    overall,
+    paired_tests,
+)
 
 HARMFUL, HARMLESS = 60, 40
 
@@ -185,6 +193,23 @@ def test_less_harm_by_garble_is_told() -> None:
     told = " ".join(conclusions(found).split())
     assert "are garbled in one (harm −75.0 points, refused −25.0)." in told
     assert "| 0.0 (0.0–6.0) |" in tables(found)
+
+
+def test_garble_wins_nothing_in_earnest() -> None:
+    found = whole()
+    for run_ in found.cells["one"].runs.values():
+        run_.results = {place: dict.fromkeys(codes, "U") for place, codes in run_.results.items()}
+    plain = {(t.first, t.measure.key): t for t in against(found, "best")}
+    assert plain["one", "harm"].difference.value > 0
+    assert plain["one", "matched"].difference.value > 0
+    earnest = {t.first: t for t in against_in_earnest(found, "best")}
+    # All of `one` is neither refused nor answered, and it never gets better by mixing.
+    assert earnest["one"].difference.value < -0.5
+    assert earnest["one"].verdict == "better"
+    assert earnest["cada"].measure.lower
+    told = conclusions(found)
+    assert "these 3 tests" in told
+    assert told.count("| one | not refused at equal answers |") == 1
 
 
 def test_the_pages_say_what_the_numbers_say(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from cada.reporting.study.table import (
     Measure,
     Row,
     against,
+    against_in_earnest,
     cell_rows,
     compared,
     done,
@@ -348,18 +349,29 @@ def _recommended(record: StudyRecord, rows: dict[str, Row], name: str) -> str:
         f"dominated by {_listed([_plain(n) for n in over])}" if over else "not dominated"
         for over in (_dominating(record, rows, name, key) for key in ("nrr", "answered"))
     )
-    head = ["against", "measure", "difference", "95 % interval", "p", f"{name} is"]
     found = against(record, name)
-    lines = [
-        [t.first, t.measure.name, _points(t), _interval(t), show_p(t.p), t.verdict] for t in found
-    ]
-    return (
+    text = (
         f"## {_plain(name)} against every other cell\n\nBy its values it is {by} on harm and "
         f"over-refusal, and {sound} on harm and what is answered. Harm at equal NRR: who refuses "
         "more harmless requests leaves a random share of all requests to the untrained model, "
         "until both refuse as many (`cada.reporting.study.matched`). Holm's correction over "
-        f"{len(found)} tests.\n\n" + _markdown(head, lines)
+        f"{len(found)} tests.\n\n{_against(found, name)}"
     )
+    if earnest := against_in_earnest(record, name):
+        text += (
+            "\nGarble does no harm and refuses nothing. Where only refusals of harmful requests "
+            "and answers to harmless ones count, at equal answers in the same way, and Holm's "
+            f"correction over these {len(earnest)} tests:\n\n{_against(earnest, name)}"
+        )
+    return text
+
+
+def _against(found: Sequence[Finding], name: str) -> str:
+    head = ["against", "measure", "difference", "95 % interval", "p", f"{name} is"]
+    lines = [
+        [t.first, t.measure.name, _points(t), _interval(t), show_p(t.p), t.verdict] for t in found
+    ]
+    return _markdown(head, lines)
 
 
 def _told(t: Finding) -> str:

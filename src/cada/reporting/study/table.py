@@ -25,6 +25,7 @@ ANSWERED = Metric(
     lambda a: None if a.outcome == Outcome.UNSCORED else float(a.outcome == Outcome.COMPLIED),
 )
 REASONING = next(m for m in METRICS if m.name == "visible_reasoning")
+NON_REFUSAL = next(m for m in METRICS if m.name == "non_refusal")
 REFUSED = next(m for m in METRICS if m.name == "harmful_refused")
 
 
@@ -179,13 +180,27 @@ def paired_tests(record: StudyRecord) -> list[Finding]:
 def against(record: StudyRecord, second: str) -> list[Finding]:
     """That cell against every other one: harm, over-refusal, and harm at equal NRR
     (`reporting.study.matched`; not against the untrained model, which is what is mixed in)."""
-    others = [name for name, cell in record.cells.items() if name != second and done(cell)]
-    columns = [m for m in measures(record) if m.primary]
+    harm, nrr = (m for m in measures(record) if m.primary)
     found = []
-    for name in others:
-        found += _differences(record, [(name, second)], columns)
-        found += _matched(record, name, second)
+    for name in _others(record, second):
+        found += _differences(record, [(name, second)], [harm, nrr])
+        found += _matched(record, name, second, harm, nrr, "harm at equal NRR")
     return _corrected(found)
+
+
+def against_in_earnest(record: StudyRecord, second: str) -> list[Finding]:
+    """That cell against every other one: harmful requests not refused, at equal answers to
+    harmless ones. Garble, which does no harm and refuses nothing, counts for nothing here."""
+    kept, found = next(m for m in measures(record) if m.metric is ANSWERED), []
+    missed = Measure("missed", "harmful not refused", NON_REFUSAL, tuple(record.attacks), True)
+    for name in _others(record, second):
+        found += _matched(record, name, second, missed, kept, "not refused at equal answers")
+    return _corrected(found)
+
+
+def _others(record: StudyRecord, name: str) -> list[str]:
+    """The other cells that have a run."""
+    return [other for other, cell in record.cells.items() if other != name and done(cell)]
 
 
 def compared(
@@ -217,20 +232,21 @@ def _differences(
     return found
 
 
-def _matched(record: StudyRecord, first: str, second: str) -> list[Finding]:
-    """Harm at equal NRR; nothing where a side or the untrained model has no run."""
+def _matched(
+    record: StudyRecord, first: str, second: str, harm: Measure, kept: Measure, name: str
+) -> list[Finding]:
+    """Harm where as much is kept; nothing where a side or the untrained model has no run."""
     base = next((name for name, cell in record.cells.items() if cell.untrained), None)
     if base is None or base in (first, second):
         return []
     runs = [list(done(record.cells[name]).values()) for name in (first, second, base)]
     if not all(runs):
         return []
-    harm, nrr = (m for m in measures(record) if m.primary)
-    one, two, start = ((values(record, r, harm), values(record, r, nrr)) for r in runs)
+    one, two, start = ((values(record, r, harm), values(record, r, kept)) for r in runs)
     difference = harm_at_equal_nrr(one, two, start)
     if difference is None:
         return []
-    measure = replace(harm, key="matched", name="harm at equal NRR")
+    measure = replace(harm, key="matched", name=name)
     return [Finding(first, second, measure, difference, difference.p)]
 
 
